@@ -1,0 +1,78 @@
+# Orderly. `make` alone lists the targets.
+
+VENV := .venv
+BIN := $(VENV)/bin
+SAMPLE := examples/journey-orders.csv
+
+# The first Python that is new enough; PYTHON=... chooses another.
+PYTHON ?= $(shell for each in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& { echo $$each; break; }; done)
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint type format bench lock clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(VENV)/.runtime ## Pay the sample orders with a fresh ledger, on this machine alone
+	@$(BIN)/orderly run $(SAMPLE) --fresh
+	@echo
+	@echo "Try next:"
+	@echo "  $(BIN)/orderly verify                  prove it again"
+	@echo "  $(BIN)/orderly explain 31198505922     one order's whole story"
+	@echo "  $(BIN)/orderly run $(SAMPLE)           the same file again: all duplicates"
+	@echo "  $(BIN)/orderly run --orders 50000      as many orders as you like"
+
+test: $(VENV)/.dev ## Run the tests
+	@$(BIN)/pytest
+
+lint: $(VENV)/.dev ## Check style and formatting
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+type: $(VENV)/.dev ## Check the types
+	@$(BIN)/mypy
+
+format: $(VENV)/.dev ## Format the code, and mend what can be mended
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.runtime ## Measure throughput, latency and memory; prints, never fails
+	@$(BIN)/python -m benchmarks
+
+lock: $(VENV)/.dev ## Resolve the dependencies anew, for Python 3.11 to 3.14
+	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
+		--upgrade pyproject.toml --extra build -o requirements/runtime.txt
+	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
+		--upgrade pyproject.toml --extra build --extra dev -c requirements/runtime.txt \
+		-o requirements/dev.txt
+
+clean: ## Remove the virtual environment and caches; ledgers in var/ stay
+	@rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.runtime: requirements/runtime.txt pyproject.toml
+	$(call install,requirements/runtime.txt)
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt pyproject.toml
+	$(call install,requirements/dev.txt)
+	@touch $@ $(VENV)/.runtime
+
+# Every package is pinned with its hashes; the project itself is linked, so edits count at once.
+define install
+	@[ -n "$(PYTHON)" ] || { \
+		echo "orderly: needs Python 3.11 or newer; install one, or name it: make PYTHON=..."; \
+		exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "orderly: $(PYTHON) is older than Python 3.11; name another: make PYTHON=..."; \
+		exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "orderly: $(PYTHON) lacks the venv module (on Debian: apt install python3-venv)"; \
+		exit 1; }
+	@echo "installing into $(VENV) ..."
+	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r $(1)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+endef

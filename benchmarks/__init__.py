@@ -1,0 +1,1 @@
+"""What Orderly can do on this machine: prints, judges nothing."""

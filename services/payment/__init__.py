@@ -1,0 +1,1 @@
+"""The payment consumers: a batch of orders in, settled outcomes out."""

@@ -1,0 +1,132 @@
+"""The payment gateway: the backend that a consumer calls to take the money for one order.
+
+The built-in one is the ledger itself: it knows what the customer has. ``PAYMENT_GATEWAY`` names
+one of your own; ``examples/own_gateway.py`` is a whole one. A gateway answers ``PAID`` or
+``Declined``, or it fails:
+
+- ``TransientFailure``: try again later, up to MAX_ATTEMPTS times, then the order is dead
+- ``PermanentFailure``: trying again is of no use, the order is dead at once
+- any other exception: a fault of the gateway itself; tried three times, then dead as invalid
+
+A gateway is called outside of every transaction and may be called again for an order whose answer
+was lost in a crash: ``order_id`` is the idempotency key to hand on to the real thing. It is called
+for one customer's orders one at a time and in their order. A call should end within STALL_AFTER
+seconds, or its worker is taken for dead.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Protocol, cast
+
+from shared.errors import ConfigurationError
+from shared.settings import parse_faults
+
+if TYPE_CHECKING:
+    from shared.schema import Order
+    from shared.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """A request to take the money for one order.
+
+    Attributes:
+        order: What is paid for; its ``order_id`` is the idempotency key.
+        amount: The order's total, in minor units of its currency.
+        balance: What the customer's account holds in the ledger, in minor units.
+        attempt: 1 at first, and one more after each failure.
+    """
+
+    order: Order
+    amount: int
+    balance: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """The money was taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Declined:
+    """The money was refused, for good."""
+
+    reason: str
+
+
+PAID: Final = Paid()
+
+
+class TransientFailure(Exception):
+    """The gateway could not answer; it may another time."""
+
+
+class PermanentFailure(Exception):
+    """The gateway will never take this order's money."""
+
+
+class Gateway(Protocol):
+    """What a gateway must offer."""
+
+    def charge(self, charge: Charge) -> Paid | Declined:
+        """Take the money for one order.
+
+        Raises:
+            TransientFailure: Try again later.
+            PermanentFailure: Do not.
+        """
+
+
+class LedgerGateway:
+    """Pays from the customer's account in the ledger, as long as there is enough on it."""
+
+    _refusal = Declined("insufficient funds")
+
+    def charge(self, charge: Charge) -> Paid | Declined:
+        """Compare the amount with the balance; settlement moves the money."""
+        return PAID if charge.amount <= charge.balance else self._refusal
+
+
+def load_gateway(settings: Settings) -> Gateway:
+    """Make the gateway that the settings name, wrapped in the faults that they ask for.
+
+    Raises:
+        ConfigurationError: It cannot be imported, or is no gateway.
+    """
+    gateway: Gateway = LedgerGateway()
+    if settings.payment_gateway != "ledger":
+        gateway = _import_gateway(settings.payment_gateway)
+    faults = parse_faults(settings.gateway_faults)
+    if faults["transient"] or faults["permanent"]:
+        from services.payment.faults import FaultyGateway
+
+        gateway = FaultyGateway(
+            gateway, faults["transient"], faults["permanent"], int(faults["seed"])
+        )
+    return gateway
+
+
+def _import_gateway(name: str) -> Gateway:
+    module_name, _, path = name.partition(":")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
+    try:
+        found = importlib.import_module(module_name)
+        for part in path.split("."):
+            found = getattr(found, part)
+        gateway: object = found() if inspect.isclass(found) else found
+    except Exception as error:
+        # Whatever one's own module raises while it loads is a fault of the configuration.
+        raise ConfigurationError(
+            f"PAYMENT_GATEWAY={name} cannot be loaded: {type(error).__name__}: {error}"
+        ) from error
+    if not callable(getattr(gateway, "charge", None)):
+        raise ConfigurationError(f"PAYMENT_GATEWAY={name} has no method charge(charge)")
+    return cast("Gateway", gateway)

@@ -1,0 +1,42 @@
+"""What a child process owes its parent: not to outlive it, and to leave Ctrl-C to it."""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from multiprocessing.connection import wait
+
+_PR_SET_PDEATHSIG = 1
+
+
+def follow_parent() -> None:
+    """Make this process end when its parent does, even if the parent is SIGKILLed.
+
+    A daemon flag does not do that: it is the parent's own exit that ends daemons, and a killed
+    parent runs no exit. On Linux the kernel sends the signal. Everywhere a thread watches the
+    parent's sentinel, too: it also sees a parent that died before the kernel was asked.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, name="parent-watch", daemon=True).start()
+
+
+def leave_signals_to_parent() -> None:
+    """Ignore SIGINT: a terminal sends it to the whole group, and the parent decides.
+
+    SIGTERM keeps its default action: a worker that is told to go by name goes, and is replaced.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,0 +1,128 @@
+"""From a source to the door: gathers orders into blocks, waits where the pipeline is full."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from services.producer.source import PAUSE, Accepted, Rejected, Stopped
+from shared.errors import Backlogged, Reason
+from shared.ledger.journal import Verdict
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Iterable
+
+    from services.producer.intake import Intake
+    from services.producer.rejects import Rejects
+    from services.producer.source import Incoming, Place, Source
+    from shared.ledger.journal import Candidate
+
+BLOCK_BYTES = 4 * 1024 * 1024
+BACKLOG_SECONDS = 0.02
+"""How long to wait before asking again whether there is room."""
+
+CONFLICT = Reason("order_id", "was accepted before with other content")
+
+
+class Feed:
+    """Feeds sources to the door, until they end or ``stop`` is set.
+
+    Attributes:
+        received: Orders read so far: the sum of the other three.
+        created: Those that are new.
+        duplicates: Those that were accepted before, with the same content.
+        rejected: Those that are invalid, or were accepted before with other content.
+        ends: The last number that this feed wrote, by partition.
+    """
+
+    def __init__(self, intake: Intake, rejects: Rejects, stop: threading.Event) -> None:
+        self._intake = intake
+        self._rejects = rejects
+        self._stop = stop
+        self._block: list[Candidate] = []
+        self._places: list[Place] = []
+        self._block_bytes = 0
+        self.created = 0
+        self.duplicates = 0
+        self.ends: dict[int, int] = {}
+
+    @property
+    def rejected(self) -> int:
+        """See the attributes."""
+        return self._rejects.count
+
+    @property
+    def received(self) -> int:
+        """See the attributes."""
+        return self.created + self.duplicates + self.rejected
+
+    def consume(self, source: Source) -> bool:
+        """Take in a source; return whether it was taken in to its end.
+
+        What was gathered before an error is journalled before the error goes on.
+
+        Raises:
+            LedgerUnavailable: The last block was not accepted.
+            InputError, CutOff: As the source does.
+        """
+        try:
+            for incoming in source:
+                self._take(incoming)
+                if self._stop.is_set():
+                    return False
+        except Stopped:
+            return False
+        else:
+            return True
+        finally:
+            self._deliver()
+            self._rejects.flush()
+
+    def _take(self, incoming: Incoming) -> None:
+        if isinstance(incoming, Accepted):
+            self._block.append(self._intake.candidate(incoming.order, incoming.canonical))
+            self._places.append(incoming.place)
+            self._block_bytes += len(incoming.canonical)
+            if len(self._block) >= self._intake.block_orders or self._block_bytes > BLOCK_BYTES:
+                self._deliver()
+        elif isinstance(incoming, Rejected):
+            self._rejects.add(incoming)
+        else:
+            self._deliver()
+
+    def _deliver(self) -> None:
+        """Hand the block over, as soon as there is room; a second signal gives it up."""
+        block, places = self._block, self._places
+        self._block, self._places, self._block_bytes = [], [], 0
+        while block:
+            try:
+                appended = self._intake.accept(block)
+            except Backlogged:
+                if self._stop.wait(BACKLOG_SECONDS):
+                    return  # told to take no more in: the block was not accepted
+                continue
+            break
+        else:
+            return
+        self.ends |= appended.ends
+        for verdict, candidate, place in zip(appended.verdicts, block, places, strict=True):
+            if verdict is Verdict.CREATED:
+                self.created += 1
+            elif verdict is Verdict.DUPLICATE:
+                self.duplicates += 1
+            else:
+                self._rejects.add(Rejected(place, candidate.order_id, [CONFLICT]))
+
+
+def at_rate(source: Iterable[Incoming], rate: float, stop: threading.Event) -> Source:
+    """Slow a source down to ``rate`` orders per second."""
+    started = time.monotonic()
+    orders = 0
+    for incoming in source:
+        yield incoming
+        orders += incoming is not PAUSE
+        ahead = orders / rate - (time.monotonic() - started)
+        if ahead > 0.01:  # noqa: PLR2004  shorter sleeps are not worth a transaction
+            yield PAUSE
+            stop.wait(ahead)

@@ -1,0 +1,68 @@
+"""The one door: whatever the source, an order becomes a candidate, and a block is journalled.
+
+What the door accepts is durable before it is enqueued, and enqueued before the source hears of it.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING
+
+from shared import clock
+from shared.ledger.journal import Appended, Candidate, append, digest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from shared.ledger.opening import Ledger
+    from shared.queue.port import OrderQueue
+    from shared.schema import Order
+    from shared.settings import Settings
+
+
+def partition_of(customer_id: str, partitions: int) -> int:
+    """Choose the partition of a customer: the same on every machine, for ever."""
+    return zlib.crc32(customer_id.encode()) % partitions
+
+
+class Intake:
+    """Accepts blocks of orders for one run.
+
+    Attributes:
+        block_orders: Most orders in a block: enough for a full batch in every partition, and
+            never so many that a block alone would fill the pipeline.
+    """
+
+    def __init__(
+        self, ledger: Ledger, queue: OrderQueue, settings: Settings, *, run_id: str
+    ) -> None:
+        self._ledger = ledger
+        self._queue = queue
+        self._batch_size = settings.batch_size
+        self._max_pending = settings.max_pending
+        self._run_id = run_id
+        full = min(ledger.partitions * settings.batch_size, 3200)
+        self.block_orders = max(1, min(full, settings.max_pending // 2))
+
+    def candidate(self, order: Order, canonical: bytes) -> Candidate:
+        """Make a valid order ready for the journal."""
+        partition = partition_of(order.customer_id, self._ledger.partitions)
+        return Candidate(order.order_id, partition, canonical, digest(canonical))
+
+    def accept(self, block: Sequence[Candidate]) -> Appended:
+        """Journal a block in its order, then enqueue what is new.
+
+        Raises:
+            Backlogged: There is no room for it; nothing was accepted.
+            LedgerUnavailable: Nothing was accepted.
+        """
+        appended = append(
+            self._ledger,
+            block,
+            run_id=self._run_id,
+            accepted_at=clock.now_us(),
+            batch_size=self._batch_size,
+            max_pending=self._max_pending,
+        )
+        self._queue.put(appended.messages)
+        return appended

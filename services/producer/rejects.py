@@ -1,0 +1,72 @@
+"""Rejected orders, as JSON Lines: where each stood, and why it was refused."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import IO, TYPE_CHECKING
+
+from shared.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from services.producer.source import Rejected
+
+KINDS_COUNTED = 1000
+"""Kinds of reasons that are told apart; names of unknown fields could be endless."""
+
+
+class Rejects:
+    """The file of rejected orders, and a count of their reasons.
+
+    Args:
+        path: Where to write.
+        is_wanted: Whether to write a file even if nothing is rejected.
+
+    Raises:
+        ConfigurationError: The file cannot be written.
+    """
+
+    def __init__(self, path: Path, *, is_wanted: bool) -> None:
+        self.path = path
+        self.count = 0
+        self.kinds: Counter[str] = Counter()
+        self._file: IO[str] | None = None
+        if is_wanted:
+            self._open()
+
+    def add(self, rejected: Rejected) -> None:
+        """Write one down."""
+        file = self._file or self._open()
+        line = {
+            "file": rejected.place.file,
+            "line": rejected.place.line,
+            "order_id": rejected.order_id,
+            "reasons": [str(reason) for reason in rejected.reasons],
+        }
+        file.write(json.dumps(line) + "\n")
+        self.count += 1
+        for kind in {reason.kind for reason in rejected.reasons}:
+            if kind in self.kinds or len(self.kinds) < KINDS_COUNTED:
+                self.kinds[kind] += 1
+
+    def flush(self) -> None:
+        """Bring what was written to the file."""
+        if self._file is not None:
+            self._file.flush()
+
+    def close(self) -> None:
+        """Close the file, if there is one."""
+        if self._file is not None:
+            self._file.close()
+
+    def _open(self) -> IO[str]:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self.path.open("w", encoding="utf-8")
+        except OSError as error:
+            raise ConfigurationError(
+                f"--rejects {self.path}: cannot be written: {error.strerror}"
+            ) from None
+        return self._file

@@ -1,0 +1,63 @@
+"""What every source of orders yields, and what ends one early."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import Enum
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from shared.errors import Reason
+    from shared.schema import Order
+
+
+class Place(NamedTuple):
+    """Where an order stood: the input's name, and the line on which it began."""
+
+    file: str
+    line: int
+
+
+class Accepted(NamedTuple):
+    """A valid order and its canonical encoding."""
+
+    place: Place
+    order: Order
+    canonical: bytes
+
+
+class Rejected(NamedTuple):
+    """An order that cannot be accepted; its id, as far as it could be read."""
+
+    place: Place
+    order_id: str | None
+    reasons: list[Reason]
+
+
+class _Pause(Enum):
+    PAUSE = "pause"
+
+
+PAUSE: Final = _Pause.PAUSE
+"""Nothing more is there just now: what has gathered should leave."""
+
+Incoming = Accepted | Rejected | _Pause
+Source = Iterator[Incoming]
+
+
+class Stopped(Exception):
+    """Reading was broken off by a request to stop; what is unfinished must not count as whole."""
+
+
+class CutOff(Exception):
+    """The input ended where it should not have: truncated gzip, bytes that are not UTF-8.
+
+    Attributes:
+        line: The line on which it ended, where the reader knows.
+        why: What was found there.
+    """
+
+    def __init__(self, why: str, line: int = 0) -> None:
+        super().__init__(why)
+        self.why = why
+        self.line = line

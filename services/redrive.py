@@ -1,0 +1,39 @@
+"""Recovery: a nudge for every partition that has open orders and nobody at work on them.
+
+The journal knows what is open, so recovery needs no more than a message that says "look". Every
+process that runs part of the pipeline sweeps; a conditional update lets one of them send.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from shared import clock
+from shared.ledger.cursors import claim_nudge, overdue
+from shared.ledger.journal import positions
+
+if TYPE_CHECKING:
+    from shared.ledger.opening import Ledger
+    from shared.queue.port import OrderQueue
+
+
+def nudge_open(ledger: Ledger, queue: OrderQueue) -> list[int]:
+    """Nudge every partition that has open orders: what a process does as it starts."""
+    with ledger.database.read() as connection:
+        partitions = [place.partition for place in positions(connection) if place.open]
+    queue.nudge(partitions)
+    return partitions
+
+
+def sweep(ledger: Ledger, queue: OrderQueue, redrive_after: float) -> list[int]:
+    """Nudge the partitions that have stood still for ``redrive_after`` seconds; return them.
+
+    A partition stands still when its oldest open order and its cursor are both that old, no retry
+    waits for its time, and nobody has nudged it since.
+    """
+    before = clock.now_us() - int(redrive_after * clock.SECOND)
+    with ledger.database.read() as connection:
+        still = overdue(connection, before)
+    nudged = [place for place in still if claim_nudge(ledger, place, before)]
+    queue.nudge(place.partition for place in nudged)
+    return [place.partition for place in nudged]

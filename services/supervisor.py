@@ -1,0 +1,190 @@
+"""Keeps payment workers running: starts them, watches them, replaces the dead and the stuck.
+
+A worker is taken for stuck when it has shown no sign of life for STALL_AFTER seconds; it is killed,
+since one that holds a lock would hold up everybody. Whatever a worker was doing when it ended is
+either committed or still open in the journal, so a replacement needs no knowledge of it.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import time
+from dataclasses import dataclass, field
+from multiprocessing.connection import wait
+from typing import TYPE_CHECKING, NamedTuple
+
+from services.payment.worker import Vitals
+from shared.errors import WorkersFailed
+from shared.logs import Logger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from multiprocessing.context import SpawnContext, SpawnProcess
+
+BOOT_SECONDS = 30.0
+"""How long a new process may take to its first sign of life; imports are slow on a busy machine."""
+
+FALSE_STARTS = 4
+"""So many times in a row a worker may end by itself before it was ready."""
+
+log = Logger("supervisor")
+
+
+@dataclass
+class Worker:
+    """One worker slot and the process that fills it at present."""
+
+    slot: int
+    process: SpawnProcess
+    vitals: Vitals
+    started: float = field(default_factory=time.monotonic)
+    restarts: int = 0
+    false_starts: int = 0
+    settled_before: int = 0
+    beats: int = 0
+    beat_at: float = field(default_factory=time.monotonic)
+
+    @property
+    def settled(self) -> int:
+        """Orders that this slot has settled."""
+        return self.settled_before + self.vitals.orders
+
+    @property
+    def state(self) -> str:
+        """What it is doing, in a word."""
+        if not self.vitals.beats:
+            return "starting"
+        return "idle" if self.vitals.partition is None else "settling"
+
+
+class Loss(NamedTuple):
+    """A worker that ended unasked.
+
+    Attributes:
+        slot: Whose place has been filled again.
+        culprit: The partition it was settling, if it ended by a fault of its own.
+        why: What happened, in words.
+    """
+
+    slot: int
+    culprit: int | None
+    why: str
+
+
+class Supervisor:
+    """Workers of one process tree.
+
+    Args:
+        context: How processes are started: by spawn, since this process has threads.
+        start: Starts a process for a slot, given its vitals.
+        stall_after: Seconds without a sign of life after which a worker is stuck.
+        on_loss: Told of every worker that ended unasked, after it was replaced.
+    """
+
+    def __init__(
+        self,
+        context: SpawnContext,
+        start: Callable[[int, Vitals], SpawnProcess],
+        *,
+        stall_after: float,
+        on_loss: Callable[[Loss], None],
+    ) -> None:
+        self._context = context
+        self._start = start
+        self._stall_after = stall_after
+        self._on_loss = on_loss
+        self._looked_at = time.monotonic()
+        self.workers: list[Worker] = []
+
+    def start(self, count: int) -> None:
+        """Start the workers. Call it from the main thread: Linux ties them to their thread."""
+        for slot in range(count):
+            process, vitals = self._launch(slot)
+            self.workers.append(Worker(slot, process, vitals))
+
+    def watch(self, timeout: float) -> None:
+        """Wait up to ``timeout`` seconds for a death, and replace who is dead or stuck.
+
+        Raises:
+            WorkersFailed: Workers end before they are ready, again and again.
+        """
+        wait([worker.process.sentinel for worker in self.workers], timeout)
+        now = time.monotonic()
+        if now - self._looked_at > self._stall_after / 2 + timeout:
+            # This process was stopped itself, and so perhaps were the workers: a fresh start.
+            for worker in self.workers:
+                worker.beat_at = now
+        self._looked_at = now
+        for worker in self.workers:
+            if not worker.process.is_alive():
+                self._replace(worker, _describe(worker.process.exitcode), _is_fault(worker.process))
+            elif self._is_stuck(worker, now):
+                worker.process.kill()
+                worker.process.join()
+                why = f"showed no sign of life for {self._stall_after:g} s"
+                self._replace(worker, why, is_fault=False)
+
+    def stop(self, timeout: float) -> None:
+        """Wait for the workers to end by themselves, and kill those that do not."""
+        deadline = time.monotonic() + timeout
+        for worker in self.workers:
+            worker.process.join(max(0.0, deadline - time.monotonic()))
+        self.kill()
+
+    def kill(self) -> None:
+        """End every worker at once, and reap it: no orphan, no zombie."""
+        for worker in self.workers:
+            worker.process.kill()
+        for worker in self.workers:
+            worker.process.join()
+
+    def _launch(self, slot: int) -> tuple[SpawnProcess, Vitals]:
+        vitals = Vitals(self._context.RawArray("Q", Vitals.SIZE))
+        return self._start(slot, vitals), vitals
+
+    def _is_stuck(self, worker: Worker, now: float) -> bool:
+        if worker.vitals.beats != worker.beats:
+            worker.beats = worker.vitals.beats
+            worker.beat_at = now
+        patience = self._stall_after if worker.beats else max(self._stall_after, BOOT_SECONDS)
+        return now - worker.beat_at > patience
+
+    def _replace(self, worker: Worker, why: str, is_fault: bool) -> None:  # noqa: FBT001
+        lost_pid = worker.process.pid
+        culprit = worker.vitals.partition if is_fault else None
+        if worker.vitals.beats:
+            worker.false_starts = 0
+        elif is_fault:
+            worker.false_starts += 1
+            if worker.false_starts > FALSE_STARTS:
+                raise WorkersFailed(f"payment workers end before they are ready: {why}")
+        worker.settled_before = worker.settled
+        worker.process, worker.vitals = self._launch(worker.slot)
+        worker.started = worker.beat_at = time.monotonic()
+        worker.beats = 0
+        worker.restarts += 1
+        log.warning(
+            "worker replaced",
+            worker=worker.slot,
+            pid=lost_pid,
+            why=why,
+            new_pid=worker.process.pid,
+        )
+        self._on_loss(Loss(worker.slot, culprit, why))
+
+
+def spawn_context() -> SpawnContext:
+    """How every process here is started: fork is unsafe from a process that has threads."""
+    return multiprocessing.get_context("spawn")
+
+
+def _is_fault(process: SpawnProcess) -> bool:
+    """Whether a process ended by itself, rather than by somebody's signal."""
+    return process.exitcode not in {0, -signal.SIGKILL, -signal.SIGTERM}
+
+
+def _describe(exit_code: int | None) -> str:
+    if exit_code is not None and exit_code < 0:
+        return f"killed by {signal.Signals(-exit_code).name}"
+    return f"ended with exit code {exit_code}"

@@ -1,0 +1,1 @@
+"""What every service agrees on: the message, the settings, the queue and the ledger."""

@@ -1,0 +1,114 @@
+"""Transactions on the ledger's database, and the one place that knows which database it is."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from shared.errors import LedgerUnavailable
+from shared.ledger.sqlite import SqliteBackend
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+Names = tuple[str, ...]
+Columns = tuple["sa.Column[Any]", ...]
+
+
+class Database:
+    """Hands out connections inside transactions; turns the driver's errors into ours.
+
+    Attributes:
+        backend: What is particular to the database in use.
+        name: Its URL, fit for a log: the password is masked.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.backend = SqliteBackend(sa.make_url(url))
+        self.name = self.backend.url.render_as_string(hide_password=True)
+        self._reader = self.backend.create_engine()
+        self._prepared: dict[object, Any] = {}
+        self._writer = self._reader.execution_options(begin="BEGIN IMMEDIATE")
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """One snapshot of the whole ledger, for as long as the block lasts.
+
+        Raises:
+            LedgerUnavailable: The database cannot be reached or read.
+        """
+        with self._translating(), self._reader.connect() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def write(self, *, patience: float | None = None) -> Iterator[sa.Connection]:
+        """A transaction that may write; it commits at the end of the block, durably.
+
+        Args:
+            patience: Seconds to wait for the writers before this one; None is for as long as
+                they take.
+
+        Raises:
+            LedgerUnavailable: The database cannot be reached or written; nothing was.
+        """
+        with (
+            self._translating(),
+            self.backend.writing(patience=patience),
+            self._writer.connect() as connection,
+            connection.begin(),
+        ):
+            yield connection
+
+    def beside(self, suffix: str) -> Path:
+        """Name a file that belongs to this ledger."""
+        path = self.backend.path
+        return path.with_name(f"{path.stem}-{suffix}")
+
+    def close(self) -> None:
+        """Give every connection back."""
+        self._reader.dispose()
+
+    def prepared(self, key: object, build: Callable[[], Any]) -> Any:  # noqa: ANN401
+        """Build a statement once: SQLAlchemy finds its compiled form by the object's identity."""
+        if key not in self._prepared:
+            self._prepared[key] = build()
+        return self._prepared[key]
+
+    def insert_new(self, table: sa.Table) -> Any:  # noqa: ANN401  one class per dialect
+        """An INSERT that passes over rows whose key is there already."""
+        return self.prepared(
+            ("insert_new", table), lambda: self.backend.insert(table).on_conflict_do_nothing()
+        )
+
+    def upsert(self, table: sa.Table, *, adding: Names = (), setting: Names = ()) -> Any:  # noqa: ANN401
+        """An INSERT that, where the key is there already, adds to or replaces some columns."""
+
+        def build() -> Any:  # noqa: ANN401
+            insert = self.backend.insert(table)
+            changes = {name: table.c[name] + insert.excluded[name] for name in adding}
+            changes |= {name: insert.excluded[name] for name in setting}
+            return insert.on_conflict_do_update(
+                index_elements=list(table.primary_key), set_=changes
+            )
+
+        return self.prepared(("upsert", table, adding, setting), build)
+
+    def select_any(self, columns: Columns, key: Any) -> Any:  # noqa: ANN401
+        """A SELECT of the rows whose ``key`` is among the values bound as ``values``."""
+        return self.prepared(
+            ("select_any", columns, key),
+            lambda: sa.select(*columns).where(self.backend.any_of(key, "values")),
+        )
+
+    @contextmanager
+    def _translating(self) -> Iterator[None]:
+        try:
+            yield
+        except sa.exc.DBAPIError as error:
+            remedy = self.backend.remedy(error.orig or error)
+            if remedy is None:
+                raise
+            raise LedgerUnavailable(f"ledger {self.name} {remedy}") from error

@@ -1,0 +1,110 @@
+"""One order's whole story, from the journal to the money."""
+
+from __future__ import annotations
+
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from shared import clock
+from shared.ledger.tables import cursors, identities, journal, outcomes, transfers
+from shared.schema import decode_batch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Story = dict[str, Any]
+Event = dict[str, Any]
+
+
+def explain(connection: sa.Connection, order_id: str) -> Story | None:
+    """Tell the story of an order; None if it was never accepted."""
+    identity = connection.execute(
+        sa.select(identities).where(identities.c.order_id == order_id)
+    ).one_or_none()
+    if identity is None:
+        return None
+    partition, number = identity.partition, identity.number
+    entry = _entry(connection, partition, number)
+    order = decode_batch(entry.body).orders[number - entry.first]
+    past = connection.execute(
+        sa.select(outcomes)
+        .where(outcomes.c.partition == partition, outcomes.c.order_id == order_id)
+        .order_by(outcomes.c.number)
+    ).all()
+    now = past[-1] if past and past[-1].number == number else None
+    waiting = None if now else _waiting(connection, partition, number)
+    history = [event for outcome in past for event in _settled(connection, outcome)]
+    if now is None:
+        history.append(_accepted(entry, number))
+    if waiting:
+        history.append(waiting)
+    return {
+        "order_id": order_id,
+        "customer_id": order.customer_id,
+        "status": now.status if now else "open",
+        "total": order.total,
+        "currency": order.currency,
+        "partition": partition,
+        "number": number,
+        "attempts": now.attempts if now else entry.attempts + (waiting or {}).get("attempts", 0),
+        "transfers": list(_transfers(connection, order_id)),
+        "history": sorted(history, key=itemgetter("at")),
+    }
+
+
+def _entry(connection: sa.Connection, partition: int, number: int) -> sa.Row[Any]:
+    return connection.execute(
+        sa.select(journal)
+        .where(journal.c.partition == partition, journal.c.first <= number)
+        .order_by(journal.c.first.desc())
+        .limit(1)
+    ).one()
+
+
+def _settled(connection: sa.Connection, outcome: sa.Row[Any]) -> Iterator[Event]:
+    yield _accepted(_entry(connection, outcome.partition, outcome.number), outcome.number)
+    yield {
+        "at": clock.to_text(outcome.settled_at),
+        "event": "dead" if outcome.status == "retried" else outcome.status,
+        "attempts": outcome.attempts,
+        "reason": outcome.reason,
+        "worker": outcome.worker,
+    }
+    if outcome.changed_at:
+        event = "retried" if outcome.status == "retried" else "discarded"
+        yield {"at": clock.to_text(outcome.changed_at), "event": event}
+
+
+def _accepted(entry: sa.Row[Any], number: int) -> Event:
+    return {
+        "at": clock.to_text(entry.accepted_at),
+        "event": "accepted",
+        "number": number,
+        "run_id": entry.run_id,
+    }
+
+
+def _waiting(connection: sa.Connection, partition: int, number: int) -> Event | None:
+    """Say what has been tried so far, if this order is the next of its partition."""
+    cursor = connection.execute(sa.select(cursors).where(cursors.c.partition == partition)).one()
+    if cursor.number + 1 != number or not cursor.attempts:
+        return None
+    return {
+        "at": clock.to_text(cursor.moved_at),
+        "event": "failed",
+        "attempts": cursor.attempts,
+        "reason": cursor.reason,
+    }
+
+
+def _transfers(connection: sa.Connection, order_id: str) -> Iterator[dict[str, Any]]:
+    for row in connection.execute(sa.select(transfers).where(transfers.c.order_id == order_id)):
+        yield {
+            "debit": row.debit,
+            "credit": row.credit,
+            "amount": row.amount,
+            "currency": row.currency,
+            "at": clock.to_text(row.made_at),
+        }

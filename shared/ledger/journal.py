@@ -1,0 +1,241 @@
+"""Intake's side of the ledger: identities, numbers and the journal.
+
+A block of orders becomes durable in one transaction, or not at all. What is in the journal was
+accepted; where its partition's cursor has not come yet, it is open.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import suppress
+from enum import StrEnum
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import sqlalchemy as sa
+
+from shared.errors import Backlogged
+from shared.ledger.tables import cursors, heads, identities, journal
+from shared.schema import encode_batch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from shared.ledger.opening import Ledger
+
+ENTRY_BYTES = 256 * 1024
+"""An entry is cut at this size too, so that no message of huge orders fills a worker's memory."""
+
+
+def digest(data: bytes) -> bytes:
+    """The 16 bytes by which the ledger knows an order's content, or a message's."""
+    return hashlib.blake2b(data, digest_size=16).digest()
+
+
+class Candidate(NamedTuple):
+    """An order that asks to be accepted, in its canonical encoding."""
+
+    order_id: str
+    partition: int
+    body: bytes
+    digest: bytes
+
+
+class Verdict(StrEnum):
+    """What the journal said to a candidate."""
+
+    CREATED = "created"
+    DUPLICATE = "duplicate"
+    CONFLICT = "conflict"
+
+
+class Message(NamedTuple):
+    """An encoded OrderBatch and the partition it is for."""
+
+    partition: int
+    body: bytes
+
+
+class Appended(NamedTuple):
+    """A written block.
+
+    Attributes:
+        verdicts: One per candidate, in their order.
+        messages: What to enqueue.
+        ends: The last number given, by partition.
+    """
+
+    verdicts: list[Verdict]
+    messages: list[Message]
+    ends: dict[int, int]
+
+
+class Position(NamedTuple):
+    """How far a partition is: ``head`` numbers given, ``cursor`` of them settled."""
+
+    partition: int
+    head: int
+    cursor: int
+    created: int
+
+    @property
+    def open(self) -> int:
+        """How many numbers wait to be settled."""
+        return self.head - self.cursor
+
+
+def positions(connection: sa.Connection) -> list[Position]:
+    """Read every partition's position, ascending."""
+    rows = connection.execute(
+        sa.select(heads.c.partition, heads.c.number, cursors.c.number, heads.c.created)
+        .join(cursors, cursors.c.partition == heads.c.partition)
+        .order_by(heads.c.partition)
+    )
+    return [Position(*row) for row in rows]
+
+
+def append(
+    ledger: Ledger,
+    block: Sequence[Candidate],
+    *,
+    run_id: str,
+    accepted_at: int,
+    batch_size: int,
+    max_pending: int,
+) -> Appended:
+    """Accept a block of orders, in its order; what is new is durable when this returns.
+
+    Args:
+        ledger: Where to.
+        block: The candidates, in order of arrival.
+        run_id: Who writes: a report counts its own orders by it.
+        accepted_at: When, in microseconds since 1970.
+        batch_size: Most orders in an entry.
+        max_pending: Most orders that may be open, this block included.
+
+    Raises:
+        Backlogged: The block would exceed ``max_pending``; nothing was written.
+        LedgerUnavailable: Nothing was written.
+    """
+    stamp = {"run_id": run_id, "accepted_at": accepted_at, "attempts": 0}
+    while True:
+        with suppress(_Outrun), ledger.database.write() as connection:
+            _check_room(connection, len(block), max_pending)
+            verdicts, shards = _judge(block, _known(ledger, connection, block))
+            if not shards:
+                return Appended(verdicts, [], {})
+            firsts = _take_numbers(connection, shards)
+            _claim_identities(ledger, connection, shards, firsts)
+            entries = [
+                entry
+                for partition, orders in shards.items()
+                for entry in _cut(ledger, partition, firsts[partition], orders, batch_size)
+            ]
+            connection.execute(journal.insert(), [entry | stamp for entry in entries])
+            messages = [Message(entry["partition"], entry["body"]) for entry in entries]
+            ends = {number: firsts[number] + len(orders) - 1 for number, orders in shards.items()}
+            return Appended(verdicts, messages, ends)
+
+
+class _Outrun(Exception):
+    """Another producer accepted one of the block's ids after we had looked for it."""
+
+
+_IDENTITY = ("order_id", "digest", "partition", "number")
+_Shards = dict[int, list[Candidate]]
+
+
+def _check_room(connection: sa.Connection, wanted: int, max_pending: int) -> None:
+    room = max_pending - sum(position.open for position in positions(connection))
+    if wanted > room:
+        raise Backlogged(max(room, 0))
+
+
+def _known(
+    ledger: Ledger, connection: sa.Connection, block: Sequence[Candidate]
+) -> dict[str, bytes]:
+    database = ledger.database
+    known = database.select_any((identities.c.order_id, identities.c.digest), identities.c.order_id)
+    ids = [candidate.order_id for candidate in block]
+    rows = connection.execute(known, {"values": database.backend.bind_list(ids)})
+    return dict(rows.tuples().all())
+
+
+def _judge(block: Sequence[Candidate], known: dict[str, bytes]) -> tuple[list[Verdict], _Shards]:
+    """Tell new orders from known ones; the new ones come back by partition, ascending."""
+    verdicts = []
+    shards: _Shards = {}
+    for candidate in block:
+        before = known.setdefault(candidate.order_id, candidate.digest)
+        if before is candidate.digest:
+            verdicts.append(Verdict.CREATED)
+            shards.setdefault(candidate.partition, []).append(candidate)
+        elif before == candidate.digest:
+            verdicts.append(Verdict.DUPLICATE)
+        else:
+            verdicts.append(Verdict.CONFLICT)
+    return verdicts, dict(sorted(shards.items()))
+
+
+def _take_numbers(connection: sa.Connection, shards: _Shards) -> dict[int, int]:
+    """Advance the heads; return the first number for each partition.
+
+    The rows stay locked until the commit, in ascending order, so producers cannot deadlock.
+    """
+    rows = connection.execute(
+        sa.select(heads.c.partition, heads.c.number)
+        .where(heads.c.partition.in_(shards))
+        .order_by(heads.c.partition)
+        .with_for_update()
+    )
+    firsts = {partition: number + 1 for partition, number in rows}
+    connection.execute(
+        heads.update()
+        .where(heads.c.partition == sa.bindparam("of"))
+        .values(
+            number=heads.c.number + sa.bindparam("n"), created=heads.c.created + sa.bindparam("n")
+        ),
+        [{"of": partition, "n": len(orders)} for partition, orders in shards.items()],
+    )
+    return firsts
+
+
+def _claim_identities(
+    ledger: Ledger, connection: sa.Connection, shards: _Shards, firsts: dict[int, int]
+) -> None:
+    rows = [
+        (candidate.order_id, candidate.digest, partition, number)
+        for partition, orders in shards.items()
+        for number, candidate in enumerate(orders, firsts[partition])
+    ]
+    # Sorted: two producers that want the same ids meet at the first, and cannot deadlock.
+    rows.sort(key=itemgetter(0))
+    database = ledger.database
+    claimed = database.backend.write_rows(
+        connection, database.insert_new(identities), _IDENTITY, rows
+    )
+    if claimed != len(rows):
+        raise _Outrun
+
+
+def _cut(
+    ledger: Ledger, partition: int, first: int, orders: list[Candidate], batch_size: int
+) -> Iterator[dict[str, Any]]:
+    """Cut a partition's new orders into journal entries."""
+    start = 0
+    while start < len(orders):
+        size = 0
+        end = start
+        while end < len(orders) and end - start < batch_size and size < ENTRY_BYTES:
+            size += len(orders[end].body)
+            end += 1
+        bodies = [candidate.body for candidate in orders[start:end]]
+        body = encode_batch(ledger.ledger_id, partition, first + start, bodies)
+        yield {
+            "partition": partition,
+            "first": first + start,
+            "last": first + end - 1,
+            "digest": digest(body),
+            "body": body,
+        }
+        start = end

@@ -1,0 +1,154 @@
+"""Opening a ledger: made on first use, recognised afterwards, set aside for a fresh start."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from shared import clock
+from shared.errors import ConfigurationError, LedgerUnavailable
+from shared.ledger import tables
+from shared.ledger.database import Database
+from shared.ledger.sqlite import BUSY_SECONDS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from shared.settings import Settings
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """An open ledger and the settings that it was made with.
+
+    Attributes:
+        ledger_id: Tells its messages from those of other ledgers.
+        partitions: How many shards the customers are divided into.
+        opening_balance: What a new account starts with, in minor units.
+    """
+
+    database: Database
+    ledger_id: str
+    partitions: int
+    opening_balance: int
+
+    @property
+    def name(self) -> str:
+        """The ledger's URL, its password masked."""
+        return self.database.name
+
+
+def open_ledger(settings: Settings, *, create: bool = True) -> Ledger:
+    """Open the ledger at ``LEDGER_URL``.
+
+    Args:
+        settings: Where it is, and how to make it.
+        create: Whether to make one where there is none.
+
+    Raises:
+        LedgerUnavailable: There is none, it cannot be opened, or another version made it.
+        ConfigurationError: It was made with other settings than those given now.
+    """
+    database = Database(settings.ledger_url)
+    if not create and not database.backend.path.exists():
+        raise LedgerUnavailable(f"ledger {database.name}: there is none yet; orderly run makes one")
+    row = _read(database)
+    if row is None:
+        if not create:
+            raise LedgerUnavailable(f"ledger {database.name}: it is empty; orderly run fills it")
+        row = _create(database, settings)
+    _check(database, row, settings)
+    return Ledger(database, row.ledger_id, row.partitions, row.opening_balance)
+
+
+def set_aside(settings: Settings) -> Path | None:
+    """Rename the ledger's file, so that the next one starts empty; return its new name.
+
+    Raises:
+        LedgerUnavailable: Another process uses it, or the file is no ledger at all.
+    """
+    database = Database(settings.ledger_url)
+    path = database.backend.path
+    if not path.exists():
+        return None
+    with database.backend.writing(patience=BUSY_SECONDS):
+        if path.stat().st_size and _read(database, any_version=True) is None:
+            raise LedgerUnavailable(f"ledger {database.name}: the file holds other tables")
+        database.close()
+        database.backend.take_alone()
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
+        aside = path.with_name(f"{path.stem}-{stamp}{path.suffix}")
+        path.rename(aside)
+    return aside
+
+
+def _read(database: Database, *, any_version: bool = False) -> sa.Row[Any] | None:
+    with database.read() as connection:
+        names = sa.inspect(connection).get_table_names()
+        if tables.ledger.name not in names:
+            if names:
+                raise LedgerUnavailable(
+                    f"ledger {database.name}: the database holds other tables; "
+                    "name another one in LEDGER_URL"
+                )
+            return None
+        version = connection.scalar(sa.select(tables.ledger.c.schema_version))
+        if version != tables.SCHEMA_VERSION and not any_version:
+            raise LedgerUnavailable(
+                f"ledger {database.name} has schema version {version}, this program needs "
+                f"{tables.SCHEMA_VERSION}; use the program that made it, or another LEDGER_URL"
+            )
+        return connection.execute(sa.select(tables.ledger)).one()
+
+
+def _create(database: Database, settings: Settings) -> sa.Row[Any]:
+    with database.write(patience=BUSY_SECONDS) as connection:
+        if not sa.inspect(connection).has_table(tables.ledger.name):
+            now = clock.now_us()
+            numbers = range(settings.partitions)
+            tables.metadata.create_all(connection)
+            connection.execute(
+                tables.heads.insert(),
+                [{"partition": number, "number": 0, "created": 0} for number in numbers],
+            )
+            connection.execute(
+                tables.cursors.insert(),
+                [
+                    {
+                        "partition": number,
+                        "number": 0,
+                        "moved_at": now,
+                        "attempts": 0,
+                        "failures": 0,
+                        "singly_until": 0,
+                    }
+                    for number in numbers
+                ],
+            )
+            connection.execute(
+                tables.ledger.insert().values(
+                    ledger_id=uuid.uuid4().hex,
+                    schema_version=tables.SCHEMA_VERSION,
+                    partitions=settings.partitions,
+                    opening_balance=settings.opening_balance,
+                    created_at=now,
+                )
+            )
+    row = _read(database)
+    if row is None:
+        raise LedgerUnavailable(f"ledger {database.name} was removed while it was being opened")
+    return row
+
+
+def _check(database: Database, row: sa.Row[Any], settings: Settings) -> None:
+    for name in ("partitions", "opening_balance"):
+        made_with, wanted = getattr(row, name), getattr(settings, name)
+        if settings.given(name) and wanted != made_with:
+            raise ConfigurationError(
+                f"{name.upper()}={wanted}, but ledger {database.name} was made with {made_with}; "
+                "leave the setting out, or use another ledger"
+            )

@@ -1,0 +1,120 @@
+"""What the ledger says when asked: totals, of all and of a run, and the accepted orders."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from shared.ledger.journal import positions
+from shared.ledger.tables import LOW_BITS, LOW_MASK, journal, outcomes, tallies
+from shared.schema import Order, decode_batch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+
+@dataclass
+class Totals:
+    """Orders by what became of them: ``created == paid + declined + dead + open``.
+
+    Attributes:
+        paid_amount: Money taken, by currency, in minor units.
+    """
+
+    created: int = 0
+    paid: int = 0
+    declined: int = 0
+    dead: int = 0
+    open: int = 0
+    paid_amount: dict[str, int] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The totals under the names that the commands print."""
+        return asdict(self)
+
+
+def totals(connection: sa.Connection) -> Totals:
+    """Add up the whole ledger from its counters, without looking at a single order."""
+    places = positions(connection)
+    result = _tally(
+        connection.execute(
+            sa.select(
+                tallies.c.status,
+                tallies.c.currency,
+                tallies.c.orders,
+                tallies.c.amount_high,
+                tallies.c.amount_low,
+            )
+        )
+    )
+    result.created = sum(place.created for place in places)
+    result.open = sum(place.open for place in places)
+    return result
+
+
+def run_totals(connection: sa.Connection, run_id: str, created: int) -> Totals:
+    """Add up the outcomes of the orders that one run wrote; ``created`` is how many."""
+    result = _tally(
+        connection.execute(
+            sa.select(
+                outcomes.c.status,
+                outcomes.c.currency,
+                sa.func.count(),
+                sa.func.sum(outcomes.c.amount.bitwise_rshift(LOW_BITS)),
+                sa.func.sum(outcomes.c.amount.bitwise_and(LOW_MASK)),
+            )
+            .join(
+                journal,
+                (journal.c.partition == outcomes.c.partition)
+                & outcomes.c.number.between(journal.c.first, journal.c.last),
+            )
+            .where(journal.c.run_id == run_id)
+            .group_by(outcomes.c.status, outcomes.c.currency)
+        )
+    )
+    result.created = created
+    result.open = created - result.paid - result.declined - result.dead
+    return result
+
+
+def accepted_orders(connection: sa.Connection) -> Iterator[tuple[int, int, Order]]:
+    """Yield every accepted order with its partition and number, in the journal's order.
+
+    An order that was retried under a new number comes once, at the new one.
+    """
+    bodies = connection.execution_options(yield_per=16).execute(
+        sa.select(journal.c.partition, journal.c.first, journal.c.body).order_by(
+            journal.c.partition, journal.c.first
+        )
+    )
+    retried = _retried(connection)
+    for partition, first, body in bodies:
+        for number, order in enumerate(decode_batch(body).orders, first):
+            if (partition, number) not in retried:
+                yield partition, number, order
+
+
+def _retried(connection: sa.Connection) -> set[tuple[int, int]]:
+    rows = connection.execute(
+        sa.select(outcomes.c.partition, outcomes.c.number).where(outcomes.c.status == "retried")
+    )
+    return {(partition, number) for partition, number in rows}
+
+
+def _tally(rows: Iterable[Any]) -> Totals:
+    """Sum money in Python's integers: a database's would overflow, or become floating point."""
+    counts: Counter[str] = Counter()
+    paid: Counter[str] = Counter()
+    for status, currency, orders, high, low in rows:
+        counts[status] += int(orders)
+        if status == "paid":
+            paid[currency] += (int(high) << LOW_BITS) + int(low)
+    return Totals(
+        paid=counts["paid"],
+        declined=counts["declined"],
+        dead=counts["dead"],
+        paid_amount=dict(sorted(paid.items())),
+    )

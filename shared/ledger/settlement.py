@@ -1,0 +1,323 @@
+"""Settlement's side of the ledger: cursors, accounts, transfers and outcomes.
+
+A partition's cursor is the number of its last settled order. Whoever settles reads the cursor,
+works out what follows from it without holding anything, and then writes on one condition: the
+cursor is still where it was. Every balance of the partition changes only together with its cursor,
+so the condition vouches for the balances too, and the lock is held for the writing alone.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+import sqlalchemy as sa
+
+from shared import clock
+from shared.ledger.tables import (
+    LOW_BITS,
+    LOW_MASK,
+    accounts,
+    cursors,
+    heads,
+    journal,
+    outcomes,
+    tallies,
+    transfers,
+)
+
+if TYPE_CHECKING:
+    from shared.ledger.opening import Ledger
+    from shared.schema import Payment
+
+BATCH_FAILURES = 3
+"""So often may a batch fail for a reason of its own before its orders are settled one by one."""
+
+
+class Cursor(NamedTuple):
+    """Where a partition's settlement stands.
+
+    Attributes:
+        number: The last number settled; ``head`` is the last there is.
+        attempts: Failed attempts at the order after ``number``.
+        retry_at: Microseconds before which nobody should try that one again.
+        failures: Times a whole batch failed here (a crash, an error of the database).
+        singly_until: Up to this number orders are settled one by one.
+        reason: What the last failure said.
+    """
+
+    partition: int
+    number: int
+    attempts: int
+    retry_at: int | None
+    failures: int
+    singly_until: int
+    reason: str | None
+    head: int
+
+
+class Entry(NamedTuple):
+    """A journal entry, without its body."""
+
+    first: int
+    last: int
+    digest: bytes
+    attempts: int
+
+
+def peek(connection: sa.Connection, partition: int) -> Cursor:
+    """Read a partition's cursor and head."""
+    row = connection.execute(_PEEK, {"partition": partition}).one()
+    return Cursor(partition, *row)
+
+
+def entry_at(connection: sa.Connection, partition: int, number: int) -> Entry:
+    """Find the journal entry that holds a number."""
+    row = connection.execute(_ENTRY_AT, {"partition": partition, "number": number}).one()
+    return Entry(*row)
+
+
+def body(connection: sa.Connection, partition: int, first: int) -> bytes:
+    """Read the encoded OrderBatch of the entry that starts at ``first``."""
+    found: bytes = connection.execute(_BODY, {"partition": partition, "first": first}).scalar_one()
+    return found
+
+
+def balances(ledger: Ledger, connection: sa.Connection, names: set[str]) -> dict[str, int]:
+    """Read the balances of those accounts that exist, in minor units."""
+    database = ledger.database
+    known = database.select_any((accounts.c.account, accounts.c.balance), accounts.c.account)
+    rows = connection.execute(known, {"values": database.backend.bind_list(sorted(names))})
+    return dict(rows.tuples().all())
+
+
+def customer_account(customer_id: str, currency: str) -> str:
+    """Name a customer's account; a slash cannot occur in a customer's id."""
+    return f"customer/{customer_id}/{currency}"
+
+
+def merchant_account(currency: str) -> str:
+    """Name the account that payments go to."""
+    return f"merchant/{currency}"
+
+
+def bank_account(currency: str) -> str:
+    """Name the account that opening balances come from."""
+    return f"bank/{currency}"
+
+
+@dataclass
+class Settlement:
+    """What one settling transaction will write for a partition, gathered outside of it.
+
+    Attributes:
+        before: The cursor on which everything here depends.
+        payments: Outcomes of the numbers after it, without gaps.
+        debits: For each payment, the account that it was taken from, if it was paid.
+        balances: New balances of the customers' accounts, in minor units.
+        opened: Those of them that are new, with their currency.
+        attempts: Failed attempts at the order that comes next.
+        retry_at: When that one is due again.
+        reason: Why it failed.
+    """
+
+    before: Cursor
+    payments: list[Payment] = field(default_factory=list)
+    debits: list[str | None] = field(default_factory=list)
+    balances: dict[str, int] = field(default_factory=dict)
+    opened: dict[str, str] = field(default_factory=dict)
+    attempts: int = 0
+    retry_at: int | None = None
+    reason: str | None = None
+
+    @property
+    def number(self) -> int:
+        """Where the cursor will be."""
+        return self.before.number + len(self.payments)
+
+
+def write(ledger: Ledger, settlement: Settlement) -> bool:
+    """Write a settlement, if its cursor has not been moved meanwhile; say whether it was written.
+
+    Raises:
+        LedgerUnavailable: Nothing was written.
+    """
+    now = clock.now_us()
+    with ledger.database.write() as connection:
+        if not _move(connection, settlement, now):
+            return False
+        if settlement.payments:
+            _write_accounts(ledger, connection, settlement, now)
+            _write_outcomes(ledger, connection, settlement, now)
+            _write_tallies(ledger, connection, settlement)
+    return True
+
+
+def record_failure(ledger: Ledger, partition: int, reason: str, *, batch_size: int) -> None:
+    """Count a failure of a whole batch: an error of the database, a worker that crashed.
+
+    After ``BATCH_FAILURES`` of them the next ``batch_size`` orders are settled one by one, so that
+    the culprit can be found.
+    """
+    now = clock.now_us()
+    with ledger.database.write() as connection:
+        before = peek(connection, partition)
+        failures = before.failures + 1
+        singly_until = before.singly_until
+        if failures == BATCH_FAILURES:
+            singly_until = min(before.head, before.number + batch_size)
+        connection.execute(
+            cursors.update()
+            .where(cursors.c.partition == partition)
+            .values(failures=failures, singly_until=singly_until, reason=reason, moved_at=now)
+        )
+
+
+_PEEK = (
+    sa.select(
+        cursors.c.number,
+        cursors.c.attempts,
+        cursors.c.retry_at,
+        cursors.c.failures,
+        cursors.c.singly_until,
+        cursors.c.reason,
+        heads.c.number,
+    )
+    .join(heads, heads.c.partition == cursors.c.partition)
+    .where(cursors.c.partition == sa.bindparam("partition"))
+)
+_ENTRY_AT = (
+    sa.select(journal.c.first, journal.c.last, journal.c.digest, journal.c.attempts)
+    .where(
+        journal.c.partition == sa.bindparam("partition"),
+        journal.c.first <= sa.bindparam("number"),
+    )
+    .order_by(journal.c.first.desc())
+    .limit(1)
+)
+_BODY = sa.select(journal.c.body).where(
+    journal.c.partition == sa.bindparam("partition"), journal.c.first == sa.bindparam("first")
+)
+_MOVE = cursors.update().where(
+    cursors.c.partition == sa.bindparam("of"),
+    cursors.c.number == sa.bindparam("was"),
+    cursors.c.attempts == sa.bindparam("had"),
+)
+
+
+def _move(connection: sa.Connection, settlement: Settlement, now: int) -> bool:
+    before = settlement.before
+    singly = settlement.number < before.singly_until
+    moved = connection.execute(
+        _MOVE,
+        {
+            "of": before.partition,
+            "was": before.number,
+            "had": before.attempts,
+            "number": settlement.number,
+            "moved_at": now,
+            "attempts": settlement.attempts,
+            "retry_at": settlement.retry_at,
+            "failures": BATCH_FAILURES if singly else 0,
+            "reason": settlement.reason,
+            "nudged_at": None,
+        },
+    )
+    return moved.rowcount == 1
+
+
+_ACCOUNT = ("account", "kind", "currency", "balance", "opened_at")
+_TRANSFER = ("order_id", "debit", "credit", "amount", "currency", "made_at")
+_OUTCOME = (
+    "partition",
+    "number",
+    "order_id",
+    "status",
+    "amount",
+    "currency",
+    "attempts",
+    "reason",
+    "settled_at",
+    "worker",
+)
+_TALLY = ("partition", "status", "currency", "orders", "amount_high", "amount_low")
+_INSERT_TRANSFER = transfers.insert()
+_INSERT_OUTCOME = outcomes.insert()
+
+
+def _write_accounts(
+    ledger: Ledger, connection: sa.Connection, settlement: Settlement, now: int
+) -> None:
+    database = ledger.database
+    write_rows = database.backend.write_rows
+    if settlement.opened:
+        currencies = sorted(set(settlement.opened.values()))
+        house = [(bank_account(currency), "bank", currency, None, now) for currency in currencies]
+        house += [
+            (merchant_account(currency), "merchant", currency, None, now) for currency in currencies
+        ]
+        write_rows(connection, database.insert_new(accounts), _ACCOUNT, house)
+        openings = [
+            (None, bank_account(currency), name, ledger.opening_balance, currency, now)
+            for name, currency in settlement.opened.items()
+        ]
+        write_rows(connection, _INSERT_TRANSFER, _TRANSFER, openings)
+    if settlement.balances:
+        rows = [
+            (name, "customer", name.rpartition("/")[2], balance, now)
+            for name, balance in settlement.balances.items()
+        ]
+        write_rows(connection, database.upsert(accounts, setting=("balance",)), _ACCOUNT, rows)
+
+
+def _write_outcomes(
+    ledger: Ledger, connection: sa.Connection, settlement: Settlement, now: int
+) -> None:
+    write_rows = ledger.database.backend.write_rows
+    partition, before = settlement.before.partition, settlement.before.number
+    results = [
+        (
+            partition,
+            number,
+            payment.order_id,
+            payment.status,
+            payment.amount,
+            payment.currency,
+            payment.attempts,
+            payment.reason,
+            now,
+            payment.worker,
+        )
+        for number, payment in enumerate(settlement.payments, before + 1)
+    ]
+    write_rows(connection, _INSERT_OUTCOME, _OUTCOME, results)
+    charges = [
+        (
+            payment.order_id,
+            debit,
+            merchant_account(payment.currency),
+            payment.amount,
+            payment.currency,
+            now,
+        )
+        for payment, debit in zip(settlement.payments, settlement.debits, strict=True)
+        if debit is not None
+    ]
+    if charges:
+        write_rows(connection, _INSERT_TRANSFER, _TRANSFER, charges)
+
+
+def _write_tallies(ledger: Ledger, connection: sa.Connection, settlement: Settlement) -> None:
+    orders: Counter[tuple[str, str]] = Counter()
+    high: Counter[tuple[str, str]] = Counter()
+    low: Counter[tuple[str, str]] = Counter()
+    for payment in settlement.payments:
+        key = payment.status, payment.currency
+        orders[key] += 1
+        high[key] += payment.amount >> LOW_BITS
+        low[key] += payment.amount & LOW_MASK
+    partition = settlement.before.partition
+    upsert = ledger.database.upsert(tallies, adding=("orders", "amount_high", "amount_low"))
+    rows = [(partition, *key, count, high[key], low[key]) for key, count in sorted(orders.items())]
+    ledger.database.backend.write_rows(connection, upsert, _TALLY, rows)

@@ -1,0 +1,173 @@
+"""All that is particular to SQLite: how to connect, lock, write in bulk and read its errors."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import sqlite3
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
+
+from shared.errors import LedgerUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+BUSY_SECONDS = 15.0
+
+# An acknowledged order survives a power cut: FULL syncs the log at every commit.
+_DIALECT = sqlite.dialect()
+_PRAGMAS = (
+    f"busy_timeout = {int(BUSY_SECONDS * 1000)}",
+    "journal_mode = WAL",
+    "synchronous = FULL",
+    "journal_size_limit = 67108864",
+    "cache_size = -32768",
+    "temp_store = MEMORY",
+)
+
+_REMEDIES = {
+    "locked": "is locked by another program; close that and try again",
+    "not a database": "is no SQLite database; name another file in LEDGER_URL",
+    "malformed": "is damaged; restore a copy of it",
+    "full": "has no room left on its disk; make some and run again, what was accepted is kept",
+    "disk i/o": "cannot be written (disk full or failing); see to it and run again, "
+    "what was accepted is kept",
+    "unable to open": "cannot be opened; check that its folder exists and may be written",
+    "readonly": "may not be written; check its permissions",
+}
+
+
+class SqliteBackend:
+    """One file, one writer at a time, any number of readers of a snapshot."""
+
+    insert = staticmethod(sqlite.insert)
+
+    def __init__(self, url: sa.URL) -> None:
+        self.path = Path(url.database or "").absolute()
+        self.url = url
+        self._compiled: dict[tuple[sa.Insert, tuple[str, ...]], str] = {}
+
+    def create_engine(self) -> sa.Engine:
+        """Make an engine whose transactions begin as the execution option ``begin`` says."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise LedgerUnavailable(
+                f"ledger {self.url}: cannot make the folder {self.path.parent}: {error.strerror}"
+            ) from None
+        engine = sa.create_engine(self.url, pool_size=8, connect_args={"timeout": BUSY_SECONDS})
+        sa.event.listen(engine, "connect", _prepare)
+        sa.event.listen(engine, "begin", _begin)
+        return engine
+
+    def take_alone(self) -> None:
+        """Fold the log back into the file, which only its sole user can do.
+
+        Raises:
+            LedgerUnavailable: Another process uses the file.
+        """
+        connection = sqlite3.connect(self.path, timeout=0, isolation_level=None)
+        try:
+            connection.execute("PRAGMA journal_mode = DELETE")
+        except sqlite3.OperationalError:
+            raise LedgerUnavailable(
+                f"ledger {self.url} is in use by another process; let that end, or use another one"
+            ) from None
+        finally:
+            connection.close()
+
+    @contextmanager
+    def writing(self, *, patience: float | None = None) -> Iterator[None]:
+        """Wait for this file's turn to write; the kernel wakes the next in line.
+
+        SQLite's own waiting is polling with sleeps of up to 100 ms; between busy writers that
+        leaves the disk idle. The lock is on a file beside the ledger and ends with its holder.
+
+        Args:
+            patience: Seconds after which to give up, for a process that nobody watches yet.
+        """
+        lock = self._open_lock()
+        try:
+            if patience is None:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            else:
+                self._wait_for(lock, time.monotonic() + patience)
+            yield
+        finally:
+            os.close(lock)
+
+    def _open_lock(self) -> int:
+        try:
+            return os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise LedgerUnavailable(
+                f"ledger {self.url}: its lock file cannot be made: {error.strerror}"
+            ) from None
+
+    def _wait_for(self, lock: int, deadline: float) -> None:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise LedgerUnavailable(
+                        f"ledger {self.url} is locked by another program; close that and try again"
+                    ) from None
+                time.sleep(0.01)
+            else:
+                return
+
+    def write_rows(
+        self,
+        connection: sa.Connection,
+        insert: sa.Insert,
+        columns: tuple[str, ...],
+        rows: list[tuple[Any, ...]],
+    ) -> int:
+        """Insert many rows at once, without an object per row; return how many were written."""
+        statement = self._compiled.get((insert, columns))
+        if statement is None:
+            compiled = insert.compile(dialect=_DIALECT, column_keys=list(columns))
+            order = compiled.positiontup or []
+            if order != list(columns):
+                raise ValueError(f"columns must come in the table's order: {order}")
+            statement = self._compiled[insert, columns] = str(compiled)
+        return connection.exec_driver_sql(statement, rows).rowcount
+
+    @staticmethod
+    def bind_list(values: list[Any]) -> str:
+        """Encode a list as the one parameter that ``any_of`` reads."""
+        return json.dumps(values)
+
+    @staticmethod
+    def any_of(column: sa.ColumnElement[Any], parameter: str) -> sa.ColumnElement[bool]:
+        """``column`` is one of the values bound to ``parameter``: one statement for any number."""
+        values = sa.func.json_each(sa.bindparam(parameter, type_=sa.String)).table_valued("value")
+        return column.in_(sa.select(values.c.value))
+
+    @staticmethod
+    def remedy(error: BaseException) -> str | None:
+        """Say what an error of the database means for its operator, if it is one of the file's."""
+        text = str(error).lower()
+        return next((remedy for sign, remedy in _REMEDIES.items() if sign in text), None)
+
+
+def _prepare(connection: Any, _record: object) -> None:  # noqa: ANN401  DBAPI is untyped
+    # The driver must not begin transactions by itself: it would begin them as readers, and a
+    # reader that turns writer fails at once when another has written since.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in _PRAGMAS:
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin(connection: sa.Connection) -> None:
+    connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))

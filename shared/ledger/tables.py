@@ -1,0 +1,191 @@
+"""The ledger's tables. What is written where, and when, is in the modules beside this one.
+
+Times are microseconds since 1970, UTC; amounts are minor units of a currency. Tables without a row
+id keep their rows in the primary key itself: one B-tree to write instead of two.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+)
+
+SCHEMA_VERSION = 1
+"""Counts the changes to these tables; a ledger made by another count is refused."""
+
+metadata = MetaData()
+
+_number = BigInteger().with_variant(Integer(), "sqlite")
+
+
+ledger = Table(
+    "ledger",
+    metadata,
+    Column("ledger_id", String, primary_key=True),
+    Column("schema_version", Integer, nullable=False),
+    Column("partitions", Integer, nullable=False),
+    Column("opening_balance", _number, nullable=False),
+    Column("created_at", _number, nullable=False),
+)
+"""One row: who this ledger is, and the settings that cannot change under it."""
+
+heads = Table(
+    "heads",
+    metadata,
+    Column("partition", Integer, primary_key=True, autoincrement=False),
+    Column("number", _number, nullable=False),
+    Column("created", _number, nullable=False),
+)
+"""Intake's end of a partition: the last number given, and how many orders there are.
+
+``number`` exceeds ``created`` by the dead orders that were retried under a new number.
+"""
+
+cursors = Table(
+    "cursors",
+    metadata,
+    Column("partition", Integer, primary_key=True, autoincrement=False),
+    Column("number", _number, nullable=False),
+    Column("moved_at", _number, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("retry_at", _number),
+    Column("failures", Integer, nullable=False),
+    Column("singly_until", _number, nullable=False),
+    Column("reason", String),
+    Column("nudged_at", _number),
+)
+"""Settlement's end of a partition: the last number settled, and what is known of the next.
+
+Apart from the heads, so that intake and settlement never wait for the same row.
+"""
+
+identities = Table(
+    "identities",
+    metadata,
+    Column("order_id", String(64), primary_key=True),
+    Column("digest", LargeBinary(16), nullable=False),
+    Column("partition", Integer, nullable=False),
+    Column("number", _number, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""Every order ever accepted: the digest of its content, and its present journal number."""
+
+journal = Table(
+    "journal",
+    metadata,
+    Column("partition", Integer, primary_key=True, autoincrement=False),
+    Column("first", _number, primary_key=True, autoincrement=False),
+    Column("last", _number, nullable=False),
+    Column("digest", LargeBinary(16), nullable=False),
+    Column("run_id", String(32), nullable=False),
+    Column("accepted_at", _number, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    # Last, so that SQLite finds the others without following the pages that a body spills over.
+    Column("body", LargeBinary, nullable=False),
+)
+"""The accepted orders, in entries of consecutive numbers: the very bytes of the message.
+
+``attempts`` is what the orders of an entry have behind them: zero, but for a retried dead order.
+"""
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("account", String(160), primary_key=True),
+    Column("kind", String(8), nullable=False),
+    Column("currency", String(3), nullable=False),
+    Column("balance", _number),
+    Column("opened_at", _number, nullable=False),
+    CheckConstraint("kind IN ('customer', 'merchant', 'bank')", name="accounts_kind"),
+    sqlite_with_rowid=False,
+)
+"""Customers hold a balance; the merchant's and the bank's are sums of transfers, not rows that
+every payment would have to update."""
+
+transfers = Table(
+    "transfers",
+    metadata,
+    Column("transfer_id", _number, primary_key=True),
+    Column("order_id", String(64), unique=True),
+    Column("debit", String(160), nullable=False),
+    Column("credit", String(160), nullable=False),
+    Column("amount", _number, nullable=False),
+    Column("currency", String(3), nullable=False),
+    Column("made_at", _number, nullable=False),
+    CheckConstraint("amount >= 0", name="transfers_amount"),
+    CheckConstraint("debit <> credit", name="transfers_sides"),
+)
+"""Money that moved. The unique ``order_id`` makes a second charge impossible; it is null for the
+transfer that opens an account."""
+
+outcomes = Table(
+    "outcomes",
+    metadata,
+    Column("partition", Integer, primary_key=True, autoincrement=False),
+    Column("number", _number, primary_key=True, autoincrement=False),
+    Column("order_id", String(64), nullable=False),
+    Column("status", String(8), nullable=False),
+    Column("amount", _number, nullable=False),
+    Column("currency", String(3), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("reason", String),
+    Column("settled_at", _number, nullable=False),
+    Column("worker", String, nullable=False),
+    Column("changed_at", _number),
+    CheckConstraint("status IN ('paid', 'declined', 'dead', 'retried')", name="outcomes_status"),
+    sqlite_with_rowid=False,
+)
+"""What became of a number. A dead order that is retried leaves ``retried`` here and goes on under
+a new number; a dead one that was discarded stays dead. ``changed_at`` says when either happened."""
+
+Index(
+    "outcomes_dead",
+    outcomes.c.partition,
+    outcomes.c.number,
+    sqlite_where=outcomes.c.status == "dead",
+    postgresql_where=outcomes.c.status == "dead",
+)
+
+tallies = Table(
+    "tallies",
+    metadata,
+    Column("partition", Integer, primary_key=True, autoincrement=False),
+    Column("status", String(8), primary_key=True),
+    Column("currency", String(3), primary_key=True),
+    Column("orders", _number, nullable=False),
+    Column("amount_high", _number, nullable=False),
+    Column("amount_low", _number, nullable=False),
+)
+"""Counts of outcomes, kept up with them in the same transaction, so that nobody has to scan.
+
+The amount is ``(amount_high << LOW_BITS) + amount_low``: sums of halves, which cannot overflow.
+"""
+
+LOW_BITS = 32
+LOW_MASK = (1 << LOW_BITS) - 1
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("worker", String, primary_key=True),
+    Column("run_id", String(32), nullable=False),
+    Column("slot", SmallInteger, nullable=False),
+    Column("host", String, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("queue_depth", Integer, nullable=False),
+    Column("restarts", Integer, nullable=False),
+    Column("settled", _number, nullable=False),
+    Column("started_at", _number, nullable=False),
+    Column("seen_at", _number, nullable=False),
+)
+"""The payment consumers that their supervisors know of."""

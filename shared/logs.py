@@ -1,0 +1,65 @@
+"""Logs: events with fields, on standard error; for people on a terminal, as JSON elsewhere.
+
+They name orders, partitions, workers and files, and never carry an order's content. structlog is
+imported by the first event, since most runs have nothing to log.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from shared.settings import Settings
+
+_format = "auto"
+_configured = False
+
+
+class Logger:
+    """A named source of events."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def info(self, event: str, **fields: object) -> None:
+        """Something worth knowing happened."""
+        _structlog(self._name).info(event, **fields)
+
+    def warning(self, event: str, **fields: object) -> None:
+        """Something went wrong and was dealt with."""
+        _structlog(self._name).warning(event, **fields)
+
+    def exception(self, event: str, **fields: object) -> None:
+        """A bug showed itself; log it with the traceback of the exception being handled."""
+        _structlog(self._name).exception(event, **fields)
+
+
+def set_up_logs(settings: Settings) -> None:
+    """Choose the format for this process."""
+    global _format  # noqa: PLW0603  a process has one standard error
+    _format = settings.log_format
+
+
+def _structlog(name: str) -> Any:  # noqa: ANN401  structlog's bound loggers are untyped
+    import structlog
+
+    global _configured  # noqa: PLW0603
+    if not _configured:
+        console = _format == "console" or (_format == "auto" and sys.stderr.isatty())
+        renderer: Any = (
+            structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+            if console
+            else structlog.processors.JSONRenderer()
+        )
+        structlog.configure(
+            processors=[
+                structlog.processors.add_log_level,
+                structlog.processors.TimeStamper(fmt="iso", utc=True),
+                *([] if console else [structlog.processors.format_exc_info]),
+                renderer,
+            ],
+            logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
+        )
+        _configured = True
+    return structlog.get_logger().bind(service=name)

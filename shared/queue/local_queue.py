@@ -1,0 +1,165 @@
+"""The queue of local mode: a bounded ``multiprocessing.JoinableQueue`` for each worker.
+
+One for each, because consumers that share a queue share its locks: a worker that is killed while
+it waits in ``get()`` takes the reader's lock along, and all the others wait for ever. Here a dead
+worker's queue is thrown away with it, and the journal knows what was in it.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from shared.queue.port import Deliveries, EndOfQueue, OrderQueue
+from shared.schema import encode_nudge
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from multiprocessing.context import SpawnContext
+
+    from shared.ledger.journal import Message
+
+CAPACITY = 16
+"""Messages that wait for a worker: enough to keep it busy, little to lose with it."""
+
+_END = b""
+_LOCK_PATIENCE = 0.05
+
+
+class LocalDeliveries(Deliveries):
+    """A worker's end of its lane; travels to the worker's process as an argument."""
+
+    def __init__(self, joinable: Any, taken: Any) -> None:  # noqa: ANN401  untyped in typeshed
+        self._queue = joinable
+        self._taken = taken
+
+    def receive(self, timeout: float) -> bytes | None:
+        """Take the next message from the pipe."""
+        try:
+            message: bytes = self._queue.get(timeout=timeout)
+        except queue.Empty:
+            return None
+        if message == _END:
+            self.done()
+            raise EndOfQueue
+        return message
+
+    def done(self) -> None:
+        """Count it as done, for ``join`` and for ``depth``."""
+        self._queue.task_done()
+        self._taken.value += 1
+
+
+class _Lane:
+    """One worker's queue, and the partitions that it could not carry a message for."""
+
+    def __init__(self, context: SpawnContext) -> None:
+        joinable: Any = context.JoinableQueue(CAPACITY)
+        self.queue = joinable
+        # A feeder thread that meets a pipe without a reader shall end quietly: see discard().
+        joinable._ignore_epipe = True  # noqa: SLF001
+        self.taken: Any = context.RawValue("Q", 0)
+        self.sent = 0
+        self.owed: set[int] = set()
+        self.lock = threading.Lock()
+
+    def offer(self, message: bytes) -> bool:
+        """Put a message if there is room and the queue is sound; never wait for long."""
+        # put() takes this condition without a time-out, and a worker that was killed or stopped
+        # inside task_done() never gives it back: so take it here first, with one.
+        condition = self.queue._cond  # noqa: SLF001
+        if not condition.acquire(timeout=_LOCK_PATIENCE):
+            return False
+        try:
+            self.queue.put_nowait(message)
+        except queue.Full:
+            return False
+        finally:
+            condition.release()
+        self.sent += 1
+        return True
+
+    def join(self) -> None:
+        self.queue.join()
+
+    def discard(self) -> None:
+        """Give the queue up although its worker is gone.
+
+        The feeder thread may be blocked in a pipe that nobody reads. Without any reader left its
+        write fails, and it ends.
+        """
+        self.queue.cancel_join_thread()
+        self.queue._reader.close()  # noqa: SLF001
+        self.queue.close()
+
+
+class LocalQueue(OrderQueue):
+    """Lanes to ``workers`` consumers; partition ``p`` belongs to lane ``p % workers``."""
+
+    def __init__(self, context: SpawnContext, ledger_id: str, workers: int) -> None:
+        self._context = context
+        self._ledger_id = ledger_id
+        self._lanes = [_Lane(context) for _ in range(workers)]
+
+    def renew(self, worker: int) -> LocalDeliveries:
+        """Replace a worker's lane with an empty one; return the end for its next process."""
+        fresh = _Lane(self._context)
+        old, self._lanes[worker] = self._lanes[worker], fresh
+        old.discard()
+        return LocalDeliveries(fresh.queue, fresh.taken)
+
+    def put(self, messages: Iterable[Message]) -> None:
+        """See the port."""
+        for partition, body in messages:
+            lane = self._lane(partition)
+            with lane.lock:
+                # Where a nudge is owed the journal will be read anyway.
+                if partition not in lane.owed and not lane.offer(body):
+                    lane.owed.add(partition)
+
+    def nudge(self, partitions: Iterable[int]) -> None:
+        """See the port."""
+        for partition in partitions:
+            lane = self._lane(partition)
+            with lane.lock:
+                lane.owed.add(partition)
+        self.flush()
+
+    def flush(self) -> None:
+        """See the port."""
+        for lane in self._lanes:
+            with lane.lock:
+                for partition in sorted(lane.owed):
+                    if not lane.offer(encode_nudge(self._ledger_id, partition)):
+                        break
+                    lane.owed.discard(partition)
+
+    def depth(self) -> int:
+        """See the port."""
+        return sum(max(0, lane.sent - lane.taken.value) + len(lane.owed) for lane in self._lanes)
+
+    def finish(self, worker: int) -> bool:
+        """Send a worker the end mark; False if there is no room for it yet."""
+        lane = self._lanes[worker]
+        with lane.lock:
+            return lane.offer(_END)
+
+    def join(self, timeout: float) -> bool:
+        """See the port. ``JoinableQueue.join`` has no time-out, so helpers wait in its place."""
+        deadline = time.monotonic() + timeout
+        helpers = [threading.Thread(target=lane.join, daemon=True) for lane in self._lanes]
+        for helper in helpers:
+            helper.start()
+        for helper in helpers:
+            helper.join(max(0.0, deadline - time.monotonic()))
+        return not any(helper.is_alive() for helper in helpers)
+
+    def close(self) -> None:
+        """See the port."""
+        for lane in self._lanes:
+            lane.discard()
+
+    def _lane(self, partition: int) -> _Lane:
+        return self._lanes[partition % len(self._lanes)]

@@ -1,0 +1,68 @@
+"""The queue's port: what a backend must do to carry orders from a producer to the consumers.
+
+A queue is transport. What it carries is in the journal already, so a backend may lose, repeat and
+reorder messages; in return it never blocks intake and never says that it is full. Each partition
+has one consumer at a time, as far as the backend can help it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from shared.ledger.journal import Message
+
+
+class EndOfQueue(Exception):
+    """The producer is done: settle what you hold and leave."""
+
+
+class OrderQueue(ABC):
+    """The producer's end."""
+
+    @abstractmethod
+    def put(self, messages: Iterable[Message]) -> None:
+        """Hand messages to the consumers of their partitions, in order.
+
+        Does not block for room. A message for which there is none is dropped, and a nudge for its
+        partition is owed in its place: its consumer reads the journal instead.
+        """
+
+    @abstractmethod
+    def nudge(self, partitions: Iterable[int]) -> None:
+        """Ask the consumers of these partitions to look at the journal. As ``put``."""
+
+    @abstractmethod
+    def flush(self) -> None:
+        """Pay the nudges that are owed, as far as there is room now; call it now and then."""
+
+    @abstractmethod
+    def depth(self) -> int:
+        """Count the messages that were put and are not done yet; roughly, while they move."""
+
+    @abstractmethod
+    def join(self, timeout: float) -> bool:
+        """Wait until every message is done; return False when ``timeout`` seconds were too few."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of every resource. What is still queued is lost, and in the journal."""
+
+
+class Deliveries(ABC):
+    """A consumer's end."""
+
+    @abstractmethod
+    def receive(self, timeout: float) -> bytes | None:
+        """Take the next message; None after ``timeout`` seconds without one.
+
+        Raises:
+            EndOfQueue: There will be no more.
+        """
+
+    @abstractmethod
+    def done(self) -> None:
+        """Say that the message received last is dealt with."""

@@ -1,0 +1,147 @@
+"""Settings: read once from the environment, validated, frozen.
+
+Every variable is documented in README.md; ``orderly config`` prints what is in force.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from shared.errors import ConfigurationError
+
+QueueMode = Literal["local", "redis"]
+DEFAULT_LEDGER_URL = "sqlite:///var/orderly.db"
+
+
+def _ledger_url(value: str) -> str:
+    try:
+        url = make_url(value)
+    except ArgumentError:
+        raise ValueError("is not a URL like sqlite:///var/orderly.db") from None
+    if url.get_backend_name() != "sqlite":
+        raise ValueError(f"names {url.get_backend_name()}, but this version keeps it in SQLite")
+    if not url.database or url.database == ":memory:" or url.query:
+        raise ValueError("must name a file, which several processes share: sqlite:///PATH")
+    return value
+
+
+def _gateway(value: str) -> str:
+    if value != "ledger" and not re.fullmatch(r"[\w.]+:[\w.]+", value):
+        raise ValueError("must be ledger, or module:attribute of a gateway of your own")
+    return value
+
+
+def _faults(value: str) -> str:
+    parse_faults(value)
+    return value
+
+
+def parse_faults(text: str) -> dict[str, float]:
+    """Parse ``transient=0.05,permanent=0.01,seed=7``; what is not named is zero.
+
+    Raises:
+        ValueError: Says which part cannot be read.
+    """
+    faults = {"transient": 0.0, "permanent": 0.0, "seed": 0.0}
+    for part in filter(None, text.split(",")):
+        name, _, number = part.strip().partition("=")
+        if name not in faults:
+            raise ValueError(f"knows transient=, permanent= and seed=, not {name!r}")
+        try:
+            faults[name] = int(number) if name == "seed" else float(number)
+        except ValueError:
+            raise ValueError(f"needs a number for {name}, not {number!r}") from None
+    shares = faults["transient"], faults["permanent"]
+    if not all(0 <= share <= 1 for share in shares) or sum(shares) > 1:
+        raise ValueError("needs shares from 0 to 1 that add up to at most 1")
+    return faults
+
+
+class Settings(BaseSettings):
+    """What can be set from outside, one environment variable a field, in capitals."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+
+    queue_mode: Annotated[
+        QueueMode, Field(description="what carries the orders from producer to consumers")
+    ] = "local"
+    ledger_url: Annotated[
+        str, AfterValidator(_ledger_url), Field(description="the ledger's database")
+    ] = DEFAULT_LEDGER_URL
+    payment_workers: Annotated[
+        int, Field(ge=1, le=64, description="payment consumers to start")
+    ] = 2
+    partitions: Annotated[
+        int, Field(ge=1, le=1024, description="shards of the customers; fixed with the ledger")
+    ] = 16
+    batch_size: Annotated[
+        int, Field(ge=1, le=10_000, description="most orders in a message and a settlement")
+    ] = 200
+    max_pending: Annotated[
+        int, Field(ge=1, le=10**9, description="most open orders before intake waits")
+    ] = 100_000
+    max_attempts: Annotated[
+        int, Field(ge=1, le=1000, description="gateway attempts before an order is dead")
+    ] = 5
+    redrive_after: Annotated[
+        float, Field(ge=0.05, le=3600, description="seconds of silence before a partition's nudge")
+    ] = 2.0
+    stall_after: Annotated[
+        float, Field(ge=0.5, le=3600, description="seconds without progress before a worker goes")
+    ] = 5.0
+    opening_balance: Annotated[
+        int,
+        Field(ge=0, le=10**15, description="minor units on a new account; fixed with the ledger"),
+    ] = 100_000
+    payment_gateway: Annotated[
+        str, AfterValidator(_gateway), Field(description="ledger, or module:attribute of your own")
+    ] = "ledger"
+    gateway_faults: Annotated[
+        str, AfterValidator(_faults), Field(description="transient=SHARE,permanent=SHARE,seed=N")
+    ] = ""
+    log_format: Annotated[
+        Literal["auto", "json", "console"], Field(description="auto: console on a terminal")
+    ] = "auto"
+
+    def given(self, name: str) -> bool:
+        """Whether the setting was set at all, rather than left to its default."""
+        return name in self.model_fields_set
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Read the environment; ``overrides`` (command-line options) come first, None means unset.
+
+    Raises:
+        ConfigurationError: Names every variable that is unusable, and what it may be.
+    """
+    given: dict[str, Any] = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        settings = Settings(**given)
+    except ValidationError as error:
+        raise ConfigurationError("; ".join(map(_complaint, error.errors()))) from None
+    if settings.queue_mode == "redis":
+        raise ConfigurationError("QUEUE_MODE: redis is not part of this version; use local")
+    return settings
+
+
+def _complaint(detail: Any) -> str:  # noqa: ANN401  pydantic's own TypedDict is looser still
+    name = str(detail["loc"][0]).upper()
+    value = mask_password(repr(detail["input"]))
+    if detail["type"] == "literal_error":
+        choices = " or ".join(re.findall(r"'(\w+)'", detail["ctx"]["expected"]))
+        return f"{name}={value} is not known; choose {choices}"
+    if detail["type"] == "value_error":
+        return f"{name}={value} {detail['ctx']['error']}"
+    rule = detail["msg"].removeprefix("Input ").partition(",")[0]
+    return f"{name}={value} {rule}"
+
+
+def mask_password(text: str) -> str:
+    """Hide the password of every URL in a text."""
+    return re.sub(r"(://[^:/@\s]*):[^@\s]*@", r"\1:***@", text)

@@ -1,0 +1,1 @@
+"""The tests: unit without I/O, contract over every backend, integration with real processes."""

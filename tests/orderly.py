@@ -1,0 +1,166 @@
+"""The `orderly` command as tests use it: real processes, a ledger of their own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.replay import Books, read_journal, replay
+
+ROOT = Path(__file__).parent.parent
+SAMPLE = ROOT / "examples" / "journey-orders.csv"
+COMMAND = [sys.executable, "-m", "services"]
+
+
+@dataclass
+class Result:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@dataclass
+class Orderly:
+    """Runs commands against one ledger."""
+
+    folder: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def ledger(self) -> Path:
+        return self.folder / "var" / "orderly.db"
+
+    def start(self, *arguments: str | Path, **options: Any) -> subprocess.Popen[str]:
+        """Start a command in a process group of its own and return at once."""
+        return subprocess.Popen(
+            [*COMMAND, *map(str, arguments)],
+            cwd=self.folder,
+            env=self._environment(),
+            stdin=options.pop("stdin", subprocess.DEVNULL),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            **options,
+        )
+
+    def __call__(
+        self,
+        *arguments: str | Path,
+        stdin: bytes | None = None,
+        within: float = 90.0,
+        **environment: str,
+    ) -> Result:
+        """Run a command to its end."""
+        done = subprocess.run(
+            [*COMMAND, *map(str, arguments)],
+            cwd=self.folder,
+            env=self._environment() | environment,
+            input=stdin,
+            stdin=subprocess.DEVNULL if stdin is None else None,
+            capture_output=True,
+            timeout=within,
+            check=False,
+        )
+        return Result(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+    def json(self, *arguments: str | Path, code: int = 0, **environment: str) -> Any:
+        """Run a command with --json, and expect its exit code."""
+        result = self(*arguments, "--json", **environment)
+        assert result.code == code, result
+        return result.json
+
+    def totals(self) -> dict[str, Any]:
+        """The whole ledger's totals."""
+        found = self.json("status")
+        names = ("created", "paid", "declined", "dead", "open", "paid_amount")
+        return {name: found[name] for name in names}
+
+    def replay(self, **faults: Any) -> Books:
+        """Replay what `orderly journal` prints."""
+        result = self("journal")
+        assert result.code == 0, result
+        return replay(read_journal(result.out), **faults)
+
+    def books(self) -> Books:
+        """Read outcomes and balances straight from the ledger's tables."""
+        books = Books()
+        with sqlite3.connect(self.ledger) as connection:
+            rows = connection.execute(
+                "SELECT order_id, status FROM outcomes WHERE status <> 'retried'"
+            ).fetchall()
+            books.status = dict(rows)
+            assert len(books.status) == len(rows), "an order has two outcomes"
+            for account, balance in connection.execute(
+                "SELECT account, balance FROM accounts WHERE kind = 'customer'"
+            ):
+                _, customer, currency = account.split("/")
+                books.balance[customer, currency] = balance
+            for currency, amount in connection.execute(
+                "SELECT currency, amount FROM transfers WHERE order_id IS NOT NULL"
+            ):
+                books.taken[currency] = books.taken.get(currency, 0) + amount
+        connection.close()
+        return books
+
+    def assert_serial(self, **faults: Any) -> Books:
+        """Hold the ledger to the serial replay: every outcome, every balance, all money."""
+        expected, found = self.replay(**faults), self.books()
+        assert found == expected
+        assert self.totals() == expected.totals()
+        proof = self.json("verify")
+        assert proof["ok"], proof
+        return found
+
+    def _environment(self) -> dict[str, str]:
+        inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        return inherited | {"PYTHONPATH": str(ROOT)} | self.environment
+
+
+def processes_of(group: int) -> list[int]:
+    """List the live processes of a process group; zombies count."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            text = entry.read_text()
+        except OSError:
+            continue
+        pid = int(text.split(" ", 1)[0])
+        group_of = int(text.rsplit(")", 1)[1].split()[2])
+        if group_of == group:
+            found.append(pid)
+    return found
+
+
+def workers_of(parent: int) -> list[int]:
+    """List the payment workers that a process has started."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            stat = (entry / "stat").read_text().rsplit(")", 1)[1].split()
+            command = (entry / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if int(stat[1]) == parent and b"spawn_main" in command and stat[0] != "Z":
+            found.append(int(entry.name))
+    return found
+
+
+def kill(pid: int, number: int = signal.SIGKILL) -> None:
+    """Send a signal to a process that may be gone already."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
