@@ -226,21 +226,25 @@ def dead_list(as_json: AsJson = False) -> None:
 @_reporting
 def dead_retry(order_ids: OrderIds = None, everything: Everything = False) -> None:
     """Open dead orders again, to be settled by the pipeline that runs, or by the next run."""
+    from services.console import plural
     from shared.ledger.dead import retry
 
     ledger, letters = _choose(order_ids, everything=everything)
     retried = len(retry(ledger, letters))
-    print(f"{retried:,} dead orders are open again; a running pipeline or orderly run settles them")
+    print(
+        f"{plural(retried, 'dead order')} open again; a running pipeline or orderly run settles them"
+    )
 
 
 @dead_app.command("discard")
 @_reporting
 def dead_discard(order_ids: OrderIds = None, everything: Everything = False) -> None:
     """Mark dead orders as dealt with; they stay dead."""
+    from services.console import plural
     from shared.ledger.dead import discard
 
     ledger, letters = _choose(order_ids, everything=everything)
-    print(f"{discard(ledger, letters):,} dead orders are marked as discarded")
+    print(f"{plural(discard(ledger, letters), 'dead order')} marked as discarded")
 
 
 class Format(StrEnum):

@@ -71,6 +71,9 @@ class _Bar:
         self._task = bar.add_task("starting", total=None, paid=0, declined=0, rate=0.0)
         self._rate = _Rate()
 
+    def say(self, line: str) -> None:
+        self._bar.console.print(line)
+
     def update(self, progress: Progress) -> None:
         found = progress.totals
         settled = found.paid + found.declined + found.dead
@@ -94,6 +97,9 @@ class _Lines:
 
     def __init__(self) -> None:
         self._next = time.monotonic() + PLAIN_SECONDS
+
+    def say(self, line: str) -> None:
+        print(f"orderly: {line}", file=sys.stderr, flush=True)
 
     def update(self, progress: Progress) -> None:
         if time.monotonic() < self._next:
@@ -193,7 +199,12 @@ def print_dead(letters: list[DeadLetter]) -> None:
             f"{letter.order_id:<{width}}  {amount:>16}  attempts {letter.attempts}  "
             f"{letter.reason}{mark}"
         )
-    print(f"{len(letters):,} dead orders")
+    print(plural(len(letters), "dead order"))
+
+
+def plural(count: int, what: str) -> str:
+    """Count things: ``1 dead order``, ``2,000 dead orders``."""
+    return f"{count:,} {what}" + ("" if count == 1 else "s")
 
 
 def money(amounts: dict[str, int]) -> str:

@@ -134,6 +134,9 @@ class Display(Protocol):
     def update(self, progress: Progress) -> None:
         """Show the latest state."""
 
+    def say(self, line: str) -> None:
+        """Say something worth knowing at once."""
+
 
 def new_run_id() -> str:
     """Name a run by its time, and by chance where two start at once."""
@@ -220,6 +223,7 @@ class _Run:
         self._plan = plan
         self._stop = stop
         self._started = time.monotonic()
+        self._has_said_so = False
         self._report = Report(mode=settings.queue_mode, run_id=new_run_id())
         run_id = self._report.run_id
         self._rejects = Rejects(
@@ -276,7 +280,7 @@ class _Run:
                 last, moved_at = state, time.monotonic()
             if time.monotonic() - moved_at > STANDSTILL_SECONDS:
                 raise _Abandoned(_standstill(waiting))
-            self._show(producer, "draining" if self._stop.drain.is_set() else "running")
+            self._show(producer)
             self._pipeline.watch(TICK_SECONDS)
 
     def _positions(self) -> list[Position]:
@@ -287,14 +291,22 @@ class _Run:
         """The last number in a partition that this run has to see settled."""
         return max(self._before[place.partition].head, self._feed.ends.get(place.partition, 0))
 
-    def _show(self, producer: _Producer, phase: str) -> None:
+    def _show(self, producer: _Producer) -> None:
+        is_draining = self._stop.drain.is_set()
+        if is_draining and not self._has_said_so:
+            self._has_said_so = True
+            self._display.say("settling what was accepted; a second signal stops at once")
         with self._ledger.database.read() as connection:
             now = totals(connection)
         before = self._totals_before
         now.paid -= before.paid
         now.declined -= before.declined
         now.dead -= before.dead
-        self._display.update(Progress(producer.share, self._feed.received, now, phase))
+        self._display.update(
+            Progress(
+                producer.share, self._feed.received, now, "draining" if is_draining else "running"
+            )
+        )
 
     def _conclude(self, finished: Finished, *, is_abandoned: bool) -> None:
         """Count what became of this run's orders, and prove the ledger."""

@@ -1,0 +1,232 @@
+"""Whatever dies: the run ends, the ledger verifies, and equals the serial replay."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import sqlite3
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.eventually import eventually
+from tests.orderly import kill, processes_of, workers_of
+
+if TYPE_CHECKING:
+    import subprocess
+
+    from tests.orderly import Orderly
+
+ORDERS = 20_000
+SEED = "11"
+
+
+def accepted(orderly: Orderly) -> int:
+    """Count what the journal has, without disturbing anybody."""
+    return _query(orderly, "SELECT coalesce(sum(number), 0) FROM heads")
+
+
+def settled(orderly: Orderly) -> int:
+    """Count what the cursors have passed."""
+    return _query(orderly, "SELECT coalesce(sum(number), 0) FROM cursors")
+
+
+def _query(orderly: Orderly, statement: str) -> int:
+    if not orderly.ledger.exists():
+        return 0
+    connection = sqlite3.connect(orderly.ledger, timeout=10)
+    try:
+        (count,) = connection.execute(statement).fetchone()
+    except sqlite3.OperationalError:
+        return 0  # the tables are about to be made
+    finally:
+        connection.close()
+    return int(count)
+
+
+def strike(
+    orderly: Orderly, running: subprocess.Popen[str], strokes: int, chance: random.Random
+) -> None:
+    """Kill workers in mid-run, one of them by stopping it; orders go on between the strokes."""
+    struck: set[int] = set()
+    for stroke in range(strokes):
+        before = accepted(orderly)
+        goal = before + chance.randrange(100, 700)
+        eventually(lambda goal=goal: accepted(orderly) >= goal, within=30, what="intake goes on")
+        fresh = eventually(lambda: set(workers_of(running.pid)) - struck, what="a worker to kill")
+        victim = chance.choice(sorted(fresh))
+        struck.add(victim)
+        kill(victim, signal.SIGSTOP if stroke == strokes // 2 else signal.SIGKILL)
+
+
+def assert_nothing_runs(ended: subprocess.Popen[str]) -> None:
+    """Neither a worker nor a zombie is left of a process tree, two seconds after its end."""
+    eventually(lambda: not processes_of(ended.pid), within=2, what="no process is left")
+
+
+@pytest.mark.parametrize("workers", ["2", "4"])
+def test_workers_may_be_killed_and_stopped_in_mid_run(orderly: Orderly, workers: str) -> None:
+    orderly.environment |= {"STALL_AFTER": "1", "REDRIVE_AFTER": "0.5"}
+    running = orderly.start(
+        "run",
+        "--orders",
+        str(ORDERS),
+        "--seed",
+        SEED,
+        "--workers",
+        workers,
+        "--rate",
+        "3000",
+        "--json",
+    )
+    strike(orderly, running, 20, random.Random(int(workers)))
+    out, err = running.communicate(timeout=60)
+    assert running.returncode == 0, err
+    report = json.loads(out)
+    assert report["created"] == ORDERS
+    assert report["open"] == 0
+    assert err.count("worker replaced") == 20
+    assert "no sign of life" in err
+    assert_nothing_runs(running)
+    orderly.assert_serial()
+
+
+def test_a_killed_parent_leaves_no_process_and_the_next_run_settles_the_rest(
+    orderly: Orderly,
+) -> None:
+    running = orderly.start("run", "--orders", str(ORDERS), "--seed", SEED, "--json")
+    eventually(lambda: settled(orderly) > 2000, within=30)
+    kill(running.pid)
+    running.communicate()
+    assert_nothing_runs(running)
+
+    left_open = orderly.totals()["open"]
+    assert left_open == accepted(orderly) - settled(orderly)
+    report = orderly.json("run")
+    assert report["recovered"] == left_open
+    assert report["received"] == report["created"] == 0
+    orderly.assert_serial()
+
+    again = orderly.json("run", "--orders", str(ORDERS), "--seed", SEED)
+    assert again["created"] + again["duplicates"] == ORDERS
+    assert again["duplicates"] >= 2000
+    assert len(orderly.assert_serial().status) == ORDERS
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_drains_what_was_accepted(orderly: Orderly, number: signal.Signals) -> None:
+    running = orderly.start("run", "--orders", "900000", "--seed", SEED, "--rate", "4000", "--json")
+    eventually(lambda: settled(orderly) > 500, within=30)
+    # As a terminal does: to the whole group.
+    for pid in processes_of(running.pid) if number == signal.SIGINT else [running.pid]:
+        kill(pid, number)
+    out, err = running.communicate(timeout=30)
+    report = json.loads(out)
+    assert running.returncode == 1
+    assert "stopped before its end" in err
+    assert report["created"] == accepted(orderly) == report["paid"] + report["declined"]
+    assert report["open"] == 0
+    assert report["verified"] is True
+    assert_nothing_runs(running)
+    orderly.assert_serial()
+
+
+def test_a_second_signal_stops_at_once_and_loses_nothing(orderly: Orderly) -> None:
+    (orderly.folder / "slow.py").write_text(
+        "import threading\n"
+        "from services.payment.gateway import LedgerGateway\n"
+        "class Slow(LedgerGateway):\n"
+        "    def charge(self, charge):\n"
+        "        threading.Event().wait(0.01)\n"
+        "        return super().charge(charge)\n"
+    )
+    orderly.environment["PAYMENT_GATEWAY"] = "slow:Slow"
+    running = orderly.start("run", "--orders", "2000", "--seed", SEED, "--json")
+    eventually(lambda: settled(orderly) > 0, within=30)
+    eventually(lambda: accepted(orderly) == 2000, within=30)
+    kill(running.pid, signal.SIGINT)
+    assert running.stderr is not None
+    assert "a second signal stops at once" in running.stderr.readline()
+    kill(running.pid, signal.SIGINT)
+    out, err = running.communicate(timeout=5)
+    assert running.returncode == 1
+    assert "the next run settles what is open" in err
+    report = json.loads(out)
+    assert report["open"] > 0
+    assert_nothing_runs(running)
+
+    del orderly.environment["PAYMENT_GATEWAY"]
+    assert orderly.json("run")["recovered"] > 0
+    assert len(orderly.assert_serial().status) == 2000
+
+
+def test_two_runs_at_once_share_a_ledger(orderly: Orderly) -> None:
+    """Two files whose ids clash under different customers, and one file read twice."""
+    for name, seed in (("one", "1"), ("two", "2")):
+        lines = orderly("generate", "6000", "--seed", seed).out
+        # Ids without the seed: the same ones in both files, for other customers.
+        (orderly.folder / f"{name}.jsonl").write_text(lines.replace(f'"s{seed}-', '"s-'))
+    runs = [
+        orderly.start("run", f"{name}.jsonl", "--workers", "2", "--json")
+        for name in ("one", "two", "one")
+    ]
+    reports = []
+    for each in runs:
+        out, err = each.communicate(timeout=90)
+        assert each.returncode == 0, err
+        reports.append(json.loads(out))
+    assert sum(report["created"] for report in reports) == 6000
+    for report in reports:
+        assert report["received"] == 6000
+        assert report["open"] == 0
+        assert report["created"] == report["paid"] + report["declined"] + report["dead"]
+    assert len(orderly.assert_serial().status) == 6000
+
+
+def test_a_batch_that_crashes_its_worker_ends_with_the_culprit_dead(orderly: Orderly) -> None:
+    culprit = f"s{SEED}-00000100"
+    (orderly.folder / "crashing.py").write_text(
+        "import os\n"
+        "from services.payment.gateway import LedgerGateway\n"
+        "class Crashing(LedgerGateway):\n"
+        "    def charge(self, charge):\n"
+        f"        if charge.order.order_id == {culprit!r}:\n"
+        "            os._exit(7)\n"
+        "        return super().charge(charge)\n"
+    )
+    orderly.environment["PAYMENT_GATEWAY"] = "crashing:Crashing"
+    report = orderly.json("run", "--orders", "3000", "--seed", SEED)
+    assert (report["dead"], report["open"]) == (1, 0)
+    (letter,) = orderly.json("dead", "list")
+    assert letter["order_id"] == culprit
+    assert letter["reason"] == "invalid: its worker ended with exit code 7"
+    assert orderly.json("verify")["ok"]
+
+
+def test_workers_that_never_get_ready_end_the_run_with_the_reason(orderly: Orderly) -> None:
+    (orderly.folder / "shy.py").write_text(
+        "import multiprocessing\n"
+        "from services.payment.gateway import LedgerGateway\n"
+        "if multiprocessing.parent_process() is not None:\n"
+        "    raise RuntimeError('not in a worker')\n"
+    )
+    orderly.environment["PAYMENT_GATEWAY"] = "shy:LedgerGateway"
+    result = orderly("run", "--orders", "10")
+    assert result.code == 1
+    assert "payment workers end before they are ready: ended with exit code 2" in result.err
+    assert "not in a worker" in result.err
+    assert "Traceback" not in result.err
+
+
+def test_the_proof_holds_at_every_moment_of_a_busy_run(orderly: Orderly) -> None:
+    running = orderly.start("run", "--orders", "60000", "--seed", SEED, "--rate", "8000", "--json")
+    eventually(lambda: settled(orderly) > 0, within=30)
+    proofs = 0
+    while running.poll() is None:
+        proof = orderly.json("verify")
+        assert proof["ok"], proof
+        proofs += 1
+    assert running.returncode == 0
+    assert proofs > 2
+    running.communicate()
