@@ -118,7 +118,7 @@ def pieces(draw: st.DrawFn, data: bytes, *, most: int = 8) -> list[bytes]:
 
 
 @st.composite
-def gzipped(draw: st.DrawFn, data: bytes) -> bytes:
+def gzipped(draw: st.DrawFn, data: bytes, *, members: int = 4) -> list[bytes]:
     """Compress bytes, in one member or several."""
-    members = draw(pieces(data, most=3)) or [b""]
-    return b"".join(gzip.compress(member, mtime=0) for member in members)
+    parts = draw(pieces(data, most=members - 1)) or [b""]
+    return [gzip.compress(part, mtime=0) for part in parts]

@@ -1,0 +1,164 @@
+"""CSV input: however it is written, cut into chunks or packed, the same orders come out of it.
+
+What a cut-off input yields is said here exactly. A gzip file knows where it ends, so an order is
+accepted whole or not at all. A plain file does not: cut at the end of a row it is a valid shorter
+file, and cut inside the last price, a valid file with a lower price. Only those two can change an
+order, and only the last one.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.producer.files import Input
+from services.producer.source import PAUSE, Accepted, CutOff, Rejected
+from services.producer.streams import decompressed, lines
+from shared.errors import InputError
+from shared.schema import encode_order
+from tests import strategies as some
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from shared.schema import Order
+
+quickly = settings(deadline=None, max_examples=80)
+
+
+class Reading(NamedTuple):
+    """What came out of an input."""
+
+    orders: list[Order]
+    rejected: list[str | None]
+    is_cut_off: bool = False
+    is_unusable: bool = False
+
+
+@pytest.fixture(scope="module")
+def read(tmp_path_factory: pytest.TempPathFactory) -> Callable[[bytes], Reading]:
+    """Read bytes as the command reads a file."""
+    path: Path = tmp_path_factory.mktemp("csv") / "orders"
+
+    def read(data: bytes) -> Reading:
+        path.write_bytes(data)
+        found = Reading([], [])
+        try:
+            source = Input(str(path), -1)
+        except InputError:
+            return found._replace(is_unusable=True)
+        try:
+            for incoming in source.orders():
+                if isinstance(incoming, Accepted):
+                    assert incoming.canonical == encode_order(incoming.order)
+                    found.orders.append(incoming.order)
+                elif isinstance(incoming, Rejected):
+                    assert incoming.reasons
+                    found.rejected.append(incoming.order_id)
+        except CutOff:
+            found = found._replace(is_cut_off=True)
+        finally:
+            source.close()
+        return found
+
+    return read
+
+
+@quickly
+@given(st.data())
+def test_any_style_of_csv_yields_the_orders_that_were_written(
+    read: Callable[[bytes], Reading], data: st.DataObject
+) -> None:
+    orders, file = data.draw(some.csv_files())
+    if data.draw(st.booleans()):
+        file = b"".join(data.draw(some.gzipped(file)))
+    assert read(file) == Reading(orders, [])
+
+
+@quickly
+@given(st.binary(max_size=300), st.data())
+def test_lines_do_not_depend_on_how_the_bytes_arrive(content: bytes, data: st.DataObject) -> None:
+    packed = content
+    if data.draw(st.booleans()):
+        packed = b"".join(data.draw(some.gzipped(content)))
+        padding = b"\0" * data.draw(st.integers(0, 3))
+        packed += padding
+    elif content.startswith(b"\x1f\x8b"):
+        return
+    arriving: list[Any] = []
+    for chunk in data.draw(some.pieces(packed)):
+        if data.draw(st.booleans()):
+            arriving.append(PAUSE)
+        arriving.append(chunk)
+    found = [line for line in lines(decompressed(iter(arriving))) if line is not PAUSE]
+    assert found == list(lines(iter([content] if content else [])))
+    texts = content.removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    expected = texts if texts[-1] or (len(texts) == 1 and content) else texts[:-1]
+    assert [line.text for line in found] == [text.removesuffix(b"\r") for text in expected]
+
+
+@quickly
+@given(st.data())
+def test_a_truncated_gzip_yields_whole_orders_only(
+    read: Callable[[bytes], Reading], data: st.DataObject
+) -> None:
+    orders, file = data.draw(some.csv_files())
+    members = data.draw(some.gzipped(file))
+    ends = list(accumulate(map(len, members)))
+    cut = data.draw(st.integers(1, ends[-1] - 1))
+    if cut in ends:
+        return  # between members there is nothing to see: as in a plain file
+    found = read(b"".join(members)[:cut])
+    assert found.orders == orders[: len(found.orders)]
+    assert found.is_cut_off or found.is_unusable
+    assert len(found.rejected) <= 1
+
+
+@quickly
+@given(st.data())
+def test_a_damaged_gzip_never_counts_as_read_to_its_end(
+    read: Callable[[bytes], Reading], data: st.DataObject
+) -> None:
+    orders, file = data.draw(some.csv_files())
+    (member,) = data.draw(some.gzipped(file, members=1))
+    place = data.draw(st.integers(10, len(member) - 1))
+    flipped = bytes([member[place] ^ data.draw(st.integers(1, 255))])
+    found = read(member[:place] + flipped + member[place + 1 :])
+    assert found.is_cut_off or found.is_unusable or found == Reading(orders, [])
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.data())
+def test_a_truncated_plain_file_changes_nothing_but_its_last_row(
+    read: Callable[[bytes], Reading], data: st.DataObject
+) -> None:
+    orders, file = data.draw(some.csv_files())
+    cut = data.draw(st.integers(0, len(file)))
+    found = read(file[:cut])
+    if not found.orders:
+        return
+    *whole, last = found.orders
+    assert whole == orders[: len(whole)]
+    written = orders[len(whole)]
+    assert last == written or is_cut_at_a_row_or_in_a_price(last, written, file[:cut])
+
+
+def is_cut_at_a_row_or_in_a_price(last: Order, written: Order, kept: bytes) -> bool:
+    """Whether an order is the first rows of what was written, but for the last digits."""
+    rows = some.rows(written)[: len(last.items)]
+    if some.rows(last) == rows:
+        return True
+    digits = kept.decode().rpartition(",")[2].strip('"')
+    *_, full_price = rows[-1]
+    rows[-1][-1] = some.rows(last)[-1][-1]
+    return (
+        some.rows(last) == rows
+        and full_price.startswith(digits)
+        and Decimal(digits) == Decimal(rows[-1][-1])
+    )
