@@ -5,6 +5,7 @@ OrderlyError
 ├── UsageError              2  a command that makes no sense, an order that is not there
 ├── InputError              2  an input that cannot be opened, or has the wrong header
 ├── LedgerUnavailable       3  the ledger cannot be reached, read or written
+├── OutputUnavailable       3  the rejects file or standard output takes no more
 ├── WorkersFailed           1  payment workers die as soon as they start
 ├── InvalidOrder            -  an order breaks the schema: it is rejected, the run goes on
 ├── InvalidBatch            -  a message breaks the schema: it is counted, the journal answers
@@ -35,7 +36,7 @@ class Reason(NamedTuple):
         field = self.where.rpartition(" ")[2].rpartition(".")[2]
         if field.isdigit():
             field = "line"
-        return f"{field}: {self.rule}"
+        return f"{field}: {self.rule.partition(' (')[0]}"
 
 
 class OrderlyError(Exception):
@@ -64,6 +65,12 @@ class InputError(OrderlyError):
 
 class LedgerUnavailable(OrderlyError):
     """The ledger cannot be reached, read or written; the message names its URL."""
+
+    exit_code = 3
+
+
+class OutputUnavailable(OrderlyError):
+    """What is written beside the ledger cannot be; the message says where to, and why."""
 
     exit_code = 3
 

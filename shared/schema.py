@@ -15,7 +15,7 @@ import gc
 import json
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple, Self
 
 from pydantic import (
     BaseModel,
@@ -90,11 +90,11 @@ def _to_utc(instant: datetime) -> datetime:
         raise PydanticCustomError("time_range", "must be between the years 1 and 9999") from None
 
 
-class _Message(BaseModel):
+class _Model(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
 
-class LineItem(_Message):
+class LineItem(_Model):
     """One line of an order: what, how many, and the price of one in minor units."""
 
     sku: Sku
@@ -102,7 +102,7 @@ class LineItem(_Message):
     unit_price: Annotated[int, Field(ge=0, le=10**12, description="minor units of the currency")]
 
 
-class Order(_Message):
+class Order(_Model):
     """What a customer wants to buy. Two orders are the same when they are equal as parsed."""
 
     order_id: Id
@@ -123,7 +123,7 @@ class Order(_Message):
         return self
 
 
-class OrderBatch(_Message):
+class OrderBatch(_Model):
     """What the queue carries: consecutive orders of one partition, as the journal numbered them.
 
     Without orders it is a nudge: settle what the journal holds.
@@ -143,10 +143,17 @@ class OrderBatch(_Message):
         return self
 
 
+class Message(NamedTuple):
+    """An encoded OrderBatch and the partition it is for."""
+
+    partition: int
+    body: bytes
+
+
 PaymentStatus = Literal["paid", "declined", "dead"]
 
 
-class Payment(_Message):
+class Payment(_Model):
     """An order's outcome.
 
     ``amount`` is what the order costs in minor units: taken if it was paid, asked for if not.
@@ -281,7 +288,15 @@ _PATTERN_RULES = {
     _PRINTABLE_PATTERN: "must consist of printable characters",
     _RFC3339_PATTERN: "must be an RFC 3339 time with an offset, like 2026-01-31T09:30:00Z",
 }
-_WITHOUT_VALUE = {"missing", "too_short", "too_long", "total_range", "numbering", "json_invalid"}
+_WITHOUT_VALUE = {
+    "missing",
+    "extra_forbidden",
+    "too_short",
+    "too_long",
+    "total_range",
+    "numbering",
+    "json_invalid",
+}
 _SHOWN = 40
 
 
@@ -292,16 +307,19 @@ def _reasons(error: ValidationError) -> list[Reason]:
         kind, context = detail["type"], detail.get("ctx", {})
         if kind == "too_short" and reasons:
             continue  # pydantic counts only the items that were valid
+        if kind == "datetime_type":
+            continue  # a text is no datetime; what is wrong with the text follows
         if kind == "string_pattern_mismatch":
             rule = _PATTERN_RULES[context["pattern"]]
         elif kind.startswith(("datetime", "timezone")):
             rule = "must be a time that exists, with an offset"
         elif kind == "json_invalid":
-            rule = f"must be JSON ({context['error']})"
+            # The parser saw one line: which one of the file, the place says.
+            rule = f"must be JSON ({context['error'].replace('line 1 column', 'column')})"
         elif kind == "literal_error" and detail["loc"][-1] == "schema_version":
             rule = f"must be {SCHEMA_VERSION}"
         else:
-            rule = _RULES.get(kind, detail["msg"]).format(**context)
+            rule = _RULES[kind].format(**context) if kind in _RULES else detail["msg"]
         where = _place(detail["loc"])
         if kind == "total_range":
             where = "total"
@@ -317,9 +335,11 @@ def _place(loc: tuple[int | str, ...]) -> str:
     for part in loc:
         if isinstance(part, int):
             place += f"[{part}]"
-        elif "chain" not in part and "datetime" not in part:
+        else:
             name = part if part.isidentifier() else repr(part)
             place += f".{name}" if place else name
+        if part == "placed_at":
+            break  # what follows are steps inside the time's schema
     return place[:100] or "order"
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from services.producer.jsonl_orders import TOO_LONG
 from services.producer.source import PAUSE, Accepted, CutOff, Place, Rejected
@@ -18,14 +18,14 @@ from shared.errors import InputError, InvalidOrder, Reason
 from shared.schema import build_order
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from services.producer.source import Source, _Pause
     from services.producer.streams import Line
 
 COLUMNS = ("order_id", "customer_id", "currency", "placed_at", "sku", "quantity", "unit_price")
 HEADER = ",".join(COLUMNS)
-_HEADER_BYTES = HEADER.encode()
+_HEADER_ROWS = [*COLUMNS], ["\ufeff" + COLUMNS[0], *COLUMNS[1:]]
 _MOST_ITEMS = 500
 _INTEGER = re.compile(r"[0-9]{1,25}")
 _DECIMAL = re.compile(r"([0-9]{1,25})(?:\.([0-9]{1,25}))?")
@@ -53,27 +53,62 @@ def parse_csv(file: str, content: Iterable[Line | _Pause]) -> Source:
     """
     group: _Group | None = None
     try:
-        for line in content:
-            if line is PAUSE:
+        for item in _rows(content):
+            if item is PAUSE:
                 yield PAUSE
                 continue
-            if not line.text.strip() or line.text == _HEADER_BYTES:
-                continue  # files that were joined bring their headers along
-            fields, problem = _read(line)
-            order_id = fields[0]
-            if group is None or group.order_id != order_id:
+            number, row = item
+            if group is None or not group.takes(row):
                 if group is not None:
                     yield group.finish()
-                group = _Group(Place(file, line.number), order_id)
-            group.add(line.number, fields, problem)
-            _check_whole(line, problem)
+                order_id = row.order_id if isinstance(row, _Flaw) else row[0]
+                group = _Group(Place(file, number), order_id)
+            group.add(number, row)
     except CutOff as cut:
         if group is not None:
-            group.problems.append(Reason(f"line {cut.line}", f"is cut off: {cut.why}"))
+            group.cut_off(cut)
             yield group.finish()
         raise
     if group is not None:
         yield group.finish()
+
+
+def _rows(content: Iterable[Line | _Pause]) -> Iterator[tuple[int, _Row] | _Pause]:
+    """Split the lines; files that were joined bring their headers along, which are left out.
+
+    Raises:
+        CutOff: After the row in which the input ends.
+    """
+    for line in content:
+        if line is PAUSE:
+            yield PAUSE
+            continue
+        if not line.text.strip():
+            continue
+        row = _read(line)
+        if row not in _HEADER_ROWS:
+            yield line.number, row
+        if isinstance(row, _Flaw) and row.cut is not None:
+            raise CutOff(row.cut, line.number)
+
+
+class _Flaw(NamedTuple):
+    """A row that cannot be split into its columns.
+
+    Attributes:
+        order_id: Whose it is, as far as that can be read.
+        is_id_whole: Whether that is all of the id.
+        reason: Why the row is refused.
+        cut: Why the input ends here, if it does.
+    """
+
+    order_id: str
+    is_id_whole: bool
+    reason: Reason
+    cut: str | None
+
+
+_Row = list[str] | _Flaw
 
 
 @dataclass
@@ -87,25 +122,39 @@ class _Group:
     lines: list[int] = field(default_factory=list)
     problems: list[Reason] = field(default_factory=list)
 
-    def add(self, number: int, fields: list[str], problem: Reason | None) -> None:
+    def takes(self, row: _Row) -> bool:
+        """Whether a row belongs to this order, or may: its id can be cut off, too."""
+        if not isinstance(row, _Flaw):
+            return row[0] == self.order_id
+        if row.is_id_whole:
+            return row.order_id == self.order_id
+        return self.order_id.startswith(row.order_id)
+
+    def cut_off(self, cut: CutOff) -> None:
+        """Refuse the order because the input ends in it."""
+        reason = _cut_off(cut.line, cut.why)
+        if reason not in self.problems:
+            self.problems.append(reason)
+
+    def add(self, number: int, row: _Row) -> None:
         """Add a row."""
-        if problem is not None:
-            self.problems.append(problem)
+        if len(self.lines) > _MOST_ITEMS or len(self.problems) > _MOST_ITEMS:
+            return  # cannot become valid any more: do not gather what may be a whole file
+        if isinstance(row, _Flaw):
+            self.problems.append(row.reason)
             return
-        head = tuple(fields[1:4])
+        head = tuple(row[1:4])
         self.head = self.head or head
         for name, first, now in zip(COLUMNS[1:4], self.head, head, strict=True):
             if now != first:
                 self.problems.append(
                     Reason(f"line {number} {name}", "must be the same in all rows", repr(now[:80]))
                 )
-        if len(self.lines) > _MOST_ITEMS or len(self.problems) > _MOST_ITEMS:
-            return  # already too long to be valid: do not gather what may be a whole file
         self.items.append(
             {
-                "sku": fields[4],
-                "quantity": self._whole(number, fields[5]),
-                "unit_price": self._minor_units(number, fields[6]),
+                "sku": row[4],
+                "quantity": self._whole(number, row[5]),
+                "unit_price": self._minor_units(number, row[6]),
             }
         )
         self.lines.append(number)
@@ -165,30 +214,39 @@ class _Group:
         return any(said.where == reason.where for said in self.problems)
 
 
-def _check_whole(line: Line, problem: Reason | None) -> None:
-    if problem is not None and line.is_last:
-        raise CutOff("the last line ends in the middle", line.number)
+def _cut_off(number: int, why: str) -> Reason:
+    return Reason(f"line {number}", f"is cut off: {why}")
 
 
-def _read(line: Line) -> tuple[list[str], Reason | None]:
-    """Split a line into its fields; with a problem, the first of them is all that counts."""
+def _read(line: Line) -> _Row:
+    """Split a line into its columns, or say why that cannot be done."""
+    cut = line.cut
     try:
         text = line.text.decode()
     except UnicodeDecodeError:
-        if not line.is_too_long:
-            raise CutOff("bytes that are not UTF-8", line.number) from None
         text = line.text.decode(errors="replace")
+        if not line.is_too_long:
+            cut = cut or "bytes that are not UTF-8"
     fields = None if line.is_too_long else _split(text)
-    if fields is not None and len(fields) == len(COLUMNS):
-        return fields, None
+    if cut is None and fields is not None and len(fields) == len(COLUMNS):
+        return fields
+    if line.is_last and (fields is None or len(fields) < len(COLUMNS)):
+        cut = cut or "the last line ends in the middle"
     where = f"line {line.number}"
     if line.is_too_long:
-        problem = TOO_LONG._replace(where=where)
+        reason = TOO_LONG._replace(where=where)
+    elif cut is not None:
+        reason = _cut_off(line.number, cut)
     elif fields is None:
-        problem = Reason(where, "must be quoted as CSV is")
+        reason = Reason(where, "must be quoted as CSV is")
     else:
-        problem = Reason(where, f"must have {len(COLUMNS)} columns", str(len(fields)))
-    return [text.partition(",")[0].strip('"')], problem
+        reason = Reason(where, f"must have {len(COLUMNS)} columns", str(len(fields)))
+    name, comma, _ = text.partition(",")
+    name = name.strip('"')
+    if cut is None:
+        return _Flaw(name, is_id_whole=True, reason=reason, cut=None)
+    readable = name.partition("\ufffd")[0]
+    return _Flaw(readable, is_id_whole=bool(comma) and readable == name, reason=reason, cut=cut)
 
 
 def _split(text: str) -> list[str] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import sys
@@ -35,25 +36,32 @@ class Input:
     def __init__(self, path: str, wake: int) -> None:
         self._wake = wake
         self._is_standard = path == STANDARD_INPUT
-        self.name = "standard input" if self._is_standard else path
+        self.name = "standard input" if self._is_standard else path or "''"
         try:
-            self._descriptor = (
-                sys.stdin.fileno()
-                if self._is_standard
-                else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            )
+            self._descriptor = self._open(path)
             mode = os.fstat(self._descriptor)
             if stat.S_ISDIR(mode.st_mode):
-                raise IsADirectoryError(21, "it is a folder")
-        except (OSError, ValueError) as error:
-            why = getattr(error, "strerror", None) or str(error)
-            raise InputError(f"{self.name}: cannot be opened: {why}") from None
-        self.size = mode.st_size if stat.S_ISREG(mode.st_mode) else None
-        if self.size is not None and not self._is_standard:
-            # Look at the beginning now: an unusable input should stop a run before it starts.
-            with suppress(CutOff):
-                next(self.orders(), None)
-            os.lseek(self._descriptor, 0, os.SEEK_SET)
+                raise IsADirectoryError(errno.EISDIR, "it is a folder")
+            self.size = mode.st_size if stat.S_ISREG(mode.st_mode) else None
+            if self.size is not None:
+                self._look_at_beginning()
+        except OSError as error:
+            raise InputError(f"{self.name}: cannot be opened: {error.strerror}") from None
+
+    def _open(self, path: str) -> int:
+        if not self._is_standard:
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        if sys.stdin is None:
+            raise OSError(errno.EBADF, "it is closed")
+        return sys.stdin.fileno()
+
+    def _look_at_beginning(self) -> None:
+        """Read on a little: an unusable input should stop a run before it starts."""
+        start = os.lseek(self._descriptor, 0, os.SEEK_CUR)
+        os.pread(self._descriptor, 1, start)
+        with suppress(CutOff):
+            next(self.orders(), None)
+        os.lseek(self._descriptor, start, os.SEEK_SET)
 
     def position(self) -> int:
         """How many bytes of a regular file have been read."""
@@ -80,7 +88,8 @@ class Input:
         if looks_like_json or self._is_named(".jsonl", ".ndjson"):
             yield from parse_jsonl(self.name, chain([line], content))
         else:
-            check_header(self.name, line)
+            if line.cut is None:
+                check_header(self.name, line)
             yield from parse_csv(self.name, content)
 
     def close(self) -> None:

@@ -24,7 +24,8 @@ def parse_jsonl(file: str, content: Iterable[Line | _Pause]) -> Source:
     """Yield each line's order; blank lines are passed over.
 
     Raises:
-        CutOff: A line is not UTF-8, or the last one ends in the middle.
+        CutOff: A line is not UTF-8, or the last one ends in the middle; its order has been
+            yielded as rejected.
     """
     for line in content:
         if line is PAUSE:
@@ -35,6 +36,9 @@ def parse_jsonl(file: str, content: Iterable[Line | _Pause]) -> Source:
             yield Rejected(place, None, [TOO_LONG])
             continue
         if not line.text.strip():
+            continue
+        if line.cut is not None:
+            yield Rejected(place, None, [Reason("line", f"is cut off: {line.cut}")])
             continue
         try:
             order, canonical = parse_order(line.text)

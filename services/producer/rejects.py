@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING
 
-from shared.errors import ConfigurationError
+from shared.errors import ConfigurationError, OutputUnavailable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from services.producer.source import Rejected
@@ -37,7 +39,12 @@ class Rejects:
             self._open()
 
     def add(self, rejected: Rejected) -> None:
-        """Write one down."""
+        """Write one down.
+
+        Raises:
+            ConfigurationError: The file cannot be made.
+            OutputUnavailable: It takes no more.
+        """
         file = self._file or self._open()
         line = {
             "file": rejected.place.file,
@@ -45,21 +52,42 @@ class Rejects:
             "order_id": rejected.order_id,
             "reasons": [str(reason) for reason in rejected.reasons],
         }
-        file.write(json.dumps(line) + "\n")
+        with self._writing():
+            file.write(json.dumps(line) + "\n")
         self.count += 1
         for kind in {reason.kind for reason in rejected.reasons}:
             if kind in self.kinds or len(self.kinds) < KINDS_COUNTED:
                 self.kinds[kind] += 1
 
     def flush(self) -> None:
-        """Bring what was written to the file."""
+        """Bring what was written to the file.
+
+        Raises:
+            OutputUnavailable: It takes no more.
+        """
         if self._file is not None:
-            self._file.flush()
+            with self._writing():
+                self._file.flush()
 
     def close(self) -> None:
-        """Close the file, if there is one."""
+        """Close the file, if there is one.
+
+        Raises:
+            OutputUnavailable: It takes no more.
+        """
         if self._file is not None:
-            self._file.close()
+            with self._writing():
+                self._file.close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OutputUnavailable(
+                f"rejected orders cannot be written to {self.path}: {error.strerror}; "
+                "what was accepted is kept: run again with --rejects and another file"
+            ) from None
 
     def _open(self) -> IO[str]:
         try:
@@ -67,6 +95,6 @@ class Rejects:
             self._file = self.path.open("w", encoding="utf-8")
         except OSError as error:
             raise ConfigurationError(
-                f"--rejects {self.path}: cannot be written: {error.strerror}"
+                f"--rejects {self.path}: cannot be written: {error.strerror}; name another file"
             ) from None
         return self._file

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import selectors
-import stat
 import zlib
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from services.producer.source import PAUSE, CutOff, Stopped, _Pause
@@ -25,12 +25,18 @@ _GZIP_MAGIC = b"\x1f\x8b"
 
 
 class Line(NamedTuple):
-    """A line without its end. One that was too long has only its beginning."""
+    """A line without its end. One that was too long has only its beginning.
+
+    Attributes:
+        is_last: It ended with the input, without a line end of its own.
+        cut: Why the input broke off inside this line, if it did.
+    """
 
     number: int
     text: bytes
     is_too_long: bool = False
     is_last: bool = False
+    cut: str | None = None
 
 
 def chunks(descriptor: int, wake: int) -> Iterator[bytes | _Pause]:
@@ -38,13 +44,14 @@ def chunks(descriptor: int, wake: int) -> Iterator[bytes | _Pause]:
 
     Raises:
         Stopped: ``wake`` became readable first.
+        CutOff: The device fails.
     """
-    if stat.S_ISREG(os.fstat(descriptor).st_mode):
-        while chunk := os.read(descriptor, CHUNK_BYTES):
-            yield chunk
-        return
     with selectors.DefaultSelector() as selector:
-        selector.register(descriptor, selectors.EVENT_READ)
+        try:
+            selector.register(descriptor, selectors.EVENT_READ)
+        except PermissionError:  # epoll refuses what is always ready: files, /dev/null
+            yield from iter(partial(_read, descriptor), b"")
+            return
         selector.register(wake, selectors.EVENT_READ)
         while True:
             ready = selector.select(0)
@@ -53,10 +60,17 @@ def chunks(descriptor: int, wake: int) -> Iterator[bytes | _Pause]:
                 ready = selector.select()
             if any(key.fd == wake for key, _ in ready):
                 raise Stopped
-            chunk = os.read(descriptor, CHUNK_BYTES)
+            chunk = _read(descriptor)
             if not chunk:
                 return
             yield chunk
+
+
+def _read(descriptor: int) -> bytes:
+    try:
+        return os.read(descriptor, CHUNK_BYTES)
+    except OSError as error:
+        raise CutOff(f"cannot be read on ({error.strerror})") from None
 
 
 def decompressed(stream: Iterator[bytes | _Pause]) -> Iterator[bytes | _Pause]:
@@ -114,7 +128,8 @@ def lines(stream: Iterator[bytes | _Pause]) -> Iterator[Line | _Pause]:
     """Split a stream into lines, with any of the usual line ends; drop a byte-order mark.
 
     Raises:
-        CutOff: As the stream does, with the number of the line it ended in.
+        CutOff: As the stream does, with the number of the line it ended in; what there is of
+            that line has been yielded.
     """
     number = 1
     rest = b""
@@ -139,6 +154,8 @@ def lines(stream: Iterator[bytes | _Pause]) -> Iterator[Line | _Pause]:
                 rest, is_skipping = b"", True
     except CutOff as cut:
         cut.line = number
+        if rest:
+            yield _line(number, rest)._replace(cut=cut.why)
         raise
     if rest:
         yield _line(number, rest)._replace(is_last=True)
