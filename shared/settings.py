@@ -22,7 +22,7 @@ DEFAULT_LEDGER_URL = "sqlite:///var/orderly.db"
 def _ledger_url(value: str) -> str:
     try:
         url = make_url(value)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         raise ValueError("is not a URL like sqlite:///var/orderly.db") from None
     if url.get_backend_name() != "sqlite":
         raise ValueError(f"names {url.get_backend_name()}, but this version keeps it in SQLite")
@@ -143,5 +143,5 @@ def _complaint(detail: Any) -> str:  # noqa: ANN401  pydantic's own TypedDict is
 
 
 def mask_password(text: str) -> str:
-    """Hide the password of every URL in a text."""
-    return re.sub(r"(://[^:/@\s]*):[^@\s]*@", r"\1:***@", text)
+    """Hide the password of every URL in a text, one with unescaped ``@`` or ``/`` in it, too."""
+    return re.sub(r"(://[^:/@\s]*):\S*@", r"\1:***@", text)

@@ -1,0 +1,140 @@
+"""Settings: what the environment may say, and what an operator is told where it may not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from services.payment.gateway import load_gateway
+from shared.errors import ConfigurationError
+from shared.settings import Settings, load_settings, mask_password, parse_faults
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    Env = pytest.MonkeyPatch
+
+
+@pytest.fixture(autouse=True)
+def no_environment(monkeypatch: Env) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+def refusal(monkeypatch: Env, **environment: str) -> str:
+    """What is said to an environment that cannot be used."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError) as caught:
+        load_gateway(load_settings())
+    text = str(caught.value)
+    assert len(text.splitlines()) == 1
+    return text
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("QUEUE_MODE", "kafka", ["'kafka'", "local or redis"]),
+        ("QUEUE_MODE", "LOCAL", ["'LOCAL'", "local or redis"]),
+        ("LOG_FORMAT", "xml", ["'xml'", "auto or json or console"]),
+        ("PAYMENT_WORKERS", "0", ["'0'", "greater than or equal to 1"]),
+        ("PAYMENT_WORKERS", "65", ["'65'", "less than or equal to 64"]),
+        ("PAYMENT_WORKERS", "many", ["'many'", "valid integer"]),
+        ("PARTITIONS", "1.5", ["'1.5'", "valid integer"]),
+        ("PARTITIONS", "-16", ["'-16'", "greater than or equal to 1"]),
+        ("BATCH_SIZE", "0", ["'0'", "greater than or equal to 1"]),
+        ("MAX_PENDING", "1e6", ["'1e6'", "valid integer"]),
+        ("MAX_ATTEMPTS", "0", ["'0'", "greater than or equal to 1"]),
+        ("OPENING_BALANCE", "-1", ["'-1'", "greater than or equal to 0"]),
+        ("OPENING_BALANCE", "1" + "0" * 16, ["less than or equal to 1000000000000000"]),
+        ("REDRIVE_AFTER", "soon", ["'soon'", "valid number"]),
+        ("REDRIVE_AFTER", "nan", ["'nan'"]),
+        ("STALL_AFTER", "0", ["'0'", "greater than or equal to 0.5"]),
+        ("LEDGER_URL", "orderly.db", ["'orderly.db'", "not a URL like sqlite:///"]),
+        ("LEDGER_URL", "sqlite://", ["must name a file"]),
+        ("LEDGER_URL", "sqlite:///:memory:", ["must name a file"]),
+        ("LEDGER_URL", "mysql://host/orders", ["mysql"]),
+        ("LEDGER_URL", "postgresql://host:port/orders", ["not a URL like sqlite:///"]),
+        ("PAYMENT_GATEWAY", "json", ["'json'", "module:attribute"]),
+        ("PAYMENT_GATEWAY", "bank of mine:Gateway", ["module:attribute"]),
+        ("PAYMENT_GATEWAY", "no_such_module:Gateway", ["No module named 'no_such_module'"]),
+        ("PAYMENT_GATEWAY", "json:Gateway", ["module 'json' has no attribute 'Gateway'"]),
+        ("PAYMENT_GATEWAY", "json:loads", ["has no method charge(charge)"]),
+        ("PAYMENT_GATEWAY", "json:JSONDecoder", ["has no method charge(charge)"]),
+        ("GATEWAY_FAULTS", "0.05", ["transient=, permanent= and seed=, not '0.05'"]),
+        ("GATEWAY_FAULTS", "sometimes=0.5", ["transient=, permanent= and seed="]),
+        ("GATEWAY_FAULTS", "transient=often", ["needs a number for transient, not 'often'"]),
+        ("GATEWAY_FAULTS", "transient=", ["needs a number for transient, not ''"]),
+        ("GATEWAY_FAULTS", "seed=1.5", ["needs a number for seed, not '1.5'"]),
+        ("GATEWAY_FAULTS", "transient=1.5", ["shares from 0 to 1"]),
+        ("GATEWAY_FAULTS", "transient=nan", ["shares from 0 to 1"]),
+        ("GATEWAY_FAULTS", "permanent=-0.1", ["shares from 0 to 1"]),
+        ("GATEWAY_FAULTS", "transient=0.6,permanent=0.6", ["add up to at most 1"]),
+    ],
+)
+def test_an_unusable_setting_is_named_with_its_value_and_what_it_may_be(
+    monkeypatch: Env, name: str, value: str, words: list[str]
+) -> None:
+    text = refusal(monkeypatch, **{name: value})
+    assert text.startswith(f"{name}=")
+    assert all(word in text for word in words), text
+
+
+def test_every_unusable_setting_is_named_at_once(monkeypatch: Env) -> None:
+    text = refusal(monkeypatch, QUEUE_MODE="kafka", PARTITIONS="x", BATCH_SIZE="0")
+    assert all(f"{name}=" in text for name in ("QUEUE_MODE", "PARTITIONS", "BATCH_SIZE"))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mysql://clerk:geheim@host/orders",
+        "mysql://clerk:ge@heim@host/orders",
+        "mysql://clerk:ge/heim@host/orders",
+        "mysql://:geheim@host/orders",
+        "postgresql://clerk:geheim@host:port/orders",
+        "nonsense://clerk:geheim@[/orders",
+    ],
+)
+def test_a_password_never_shows_in_a_message(monkeypatch: Env, url: str) -> None:
+    text = refusal(monkeypatch, LEDGER_URL=url)
+    assert "LEDGER_URL=" in text
+    assert "***@" in text
+    assert "heim" not in text
+
+
+@pytest.mark.parametrize(
+    "text", ["sqlite:///var/orderly.db", "sqlite:////tmp/a@b/c:d.db", "mysql://clerk@host:3306/x"]
+)
+def test_a_url_without_a_password_is_shown_as_it_is(text: str) -> None:
+    assert mask_password(text) == text
+
+
+def test_a_gateway_module_that_fails_to_load_is_told_in_one_line(
+    monkeypatch: Env, tmp_path: Path
+) -> None:
+    (tmp_path / "broken_gateway.py").write_text("raise RuntimeError('first\\nsecond')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PAYMENT_GATEWAY", "broken_gateway:Gateway")
+    with pytest.raises(ConfigurationError, match=r"^PAYMENT_GATEWAY=.* RuntimeError: first"):
+        load_gateway(load_settings())
+
+
+def test_an_empty_variable_counts_as_not_set(monkeypatch: Env) -> None:
+    monkeypatch.setenv("PARTITIONS", "")
+    settings = load_settings()
+    assert settings.partitions == 16
+    assert not settings.given("partitions")
+
+
+def test_an_option_of_the_command_comes_before_the_environment(monkeypatch: Env) -> None:
+    monkeypatch.setenv("PAYMENT_WORKERS", "3")
+    assert load_settings(payment_workers=None).payment_workers == 3
+    assert load_settings(payment_workers=5).payment_workers == 5
+
+
+def test_faults_that_are_not_named_are_zero() -> None:
+    assert parse_faults("") == {"transient": 0, "permanent": 0, "seed": 0}
+    assert parse_faults("transient=0.25, seed=7") == {"transient": 0.25, "permanent": 0, "seed": 7}
