@@ -76,8 +76,8 @@ def set_aside(settings: Settings) -> Path | None:
     if not path.exists():
         return None
     with database.backend.writing(patience=BUSY_SECONDS):
-        if path.stat().st_size and _read(database, any_version=True) is None:
-            raise LedgerUnavailable(f"ledger {database.name}: the file holds other tables")
+        with database.read() as connection:
+            _find_version(database, connection)
         database.close()
         database.backend.take_alone()
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
@@ -86,23 +86,36 @@ def set_aside(settings: Settings) -> Path | None:
     return aside
 
 
-def _read(database: Database, *, any_version: bool = False) -> sa.Row[Any] | None:
+def _read(database: Database) -> sa.Row[Any] | None:
     with database.read() as connection:
-        names = sa.inspect(connection).get_table_names()
-        if tables.ledger.name not in names:
-            if names:
-                raise LedgerUnavailable(
-                    f"ledger {database.name}: the database holds other tables; "
-                    "name another one in LEDGER_URL"
-                )
+        version = _find_version(database, connection)
+        if version is None:
             return None
-        version = connection.scalar(sa.select(tables.ledger.c.schema_version))
-        if version != tables.SCHEMA_VERSION and not any_version:
+        if version != tables.SCHEMA_VERSION:
             raise LedgerUnavailable(
                 f"ledger {database.name} has schema version {version}, this program needs "
                 f"{tables.SCHEMA_VERSION}; use the program that made it, or another LEDGER_URL"
             )
         return connection.execute(sa.select(tables.ledger)).one()
+
+
+def _find_version(database: Database, connection: sa.Connection) -> int | None:
+    """Read the schema version, which every version keeps in the same place; None if empty."""
+    inspector = sa.inspect(connection)
+    names = inspector.get_table_names()
+    if not names:
+        return None
+    version: int | None = None
+    if tables.ledger.name in names:
+        columns = {column["name"] for column in inspector.get_columns(tables.ledger.name)}
+        if tables.ledger.c.schema_version.name in columns:
+            version = connection.scalar(sa.select(tables.ledger.c.schema_version))
+    if version is None:
+        raise LedgerUnavailable(
+            f"ledger {database.name}: the database holds other tables; "
+            "name another one in LEDGER_URL"
+        )
+    return version
 
 
 def _create(database: Database, settings: Settings) -> sa.Row[Any]:

@@ -27,6 +27,8 @@ _PRAGMAS = (
     f"busy_timeout = {int(BUSY_SECONDS * 1000)}",
     "journal_mode = WAL",
     "synchronous = FULL",
+    # A longer log before it is folded back: pages that change again and again are copied once.
+    "wal_autocheckpoint = 8000",
     "journal_size_limit = 67108864",
     "cache_size = -32768",
     "temp_store = MEMORY",
@@ -36,6 +38,7 @@ _REMEDIES = {
     "locked": "is locked by another program; close that and try again",
     "not a database": "is no SQLite database; name another file in LEDGER_URL",
     "malformed": "is damaged; restore a copy of it",
+    "no such table": "is damaged, it lacks tables; restore a copy of it",
     "full": "has no room left on its disk; make some and run again, what was accepted is kept",
     "disk i/o": "cannot be written (disk full or failing); see to it and run again, "
     "what was accepted is kept",
