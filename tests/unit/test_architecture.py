@@ -1,0 +1,91 @@
+"""Imports run downward only, as the README's picture has it; read from the source itself."""
+
+from __future__ import annotations
+
+import ast
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.orderly import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+# Whoever is on the left imports nothing of what is on the right, not even for its types.
+FORBIDDEN = [
+    ("shared", "services"),
+    ("shared", "tests"),
+    ("services", "tests"),
+    ("shared.queue", "shared.ledger"),
+    ("shared.ledger", "shared.queue"),
+    ("services.producer", "services.payment"),
+    ("services.producer", "services.dashboard"),
+    ("services.payment", "services.producer"),
+    ("services.payment", "services.dashboard"),
+    ("services.dashboard", "services.producer"),
+    ("services.dashboard", "services.payment"),
+    ("services.payment.settle", "shared.queue"),
+]
+# What every module may use, so it can use nothing of theirs.
+LOWEST = ("shared.schema", "shared.errors", "shared.settings", "shared.currencies", "shared.clock")
+# The ways in: nobody imports them but those that are named.
+ENTRANCES = {"services.cli": {"services.__main__"}, "services.__main__": set[str]()}
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    for package in ("shared", "services"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            yield ".".join(path.relative_to(ROOT).with_suffix("").parts), path
+
+
+def imports(path: Path, module: str) -> set[str]:
+    """Name all that a module imports: at its top, in its functions and for its types."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            package = ".".join(module.split(".")[: -node.level]) if node.level else ""
+            origin = ".".join(filter(None, [package, node.module]))
+            found |= {origin} | {f"{origin}.{alias.name}" for alias in node.names}
+    return found
+
+
+def within(name: str, package: str) -> bool:
+    return name == package or name.startswith(package + ".")
+
+
+EDGES = {module.removesuffix(".__init__"): imports(path, module) for module, path in modules()}
+
+
+@pytest.mark.parametrize(("upper", "lower"), FORBIDDEN)
+def test_imports_run_downward_only(upper: str, lower: str) -> None:
+    breaches = [
+        f"{module} imports {name}"
+        for module, names in EDGES.items()
+        for name in names
+        if within(module, upper) and within(name, lower)
+    ]
+    assert not breaches
+
+
+@pytest.mark.parametrize("module", LOWEST)
+def test_the_lowest_modules_know_nothing_above_them(module: str) -> None:
+    ours = {name for name in EDGES[module] if within(name, "shared") or within(name, "services")}
+    assert all(any(within(name, low) for low in LOWEST) for name in ours)
+
+
+@pytest.mark.parametrize("entrance", ENTRANCES)
+def test_nothing_imports_an_entrance(entrance: str) -> None:
+    users = {
+        module for module, names in EDGES.items() if any(within(name, entrance) for name in names)
+    }
+    assert users == ENTRANCES[entrance]
+
+
+def test_the_imports_are_really_read() -> None:
+    assert len(EDGES) > 30
+    assert "shared.schema.decode_batch" in EDGES["services.payment.settle"]
+    assert "shared.ledger.opening.Ledger" in EDGES["services.payment.settle"]
