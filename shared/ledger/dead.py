@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import sqlalchemy as sa
 
 from shared import clock
-from shared.ledger.journal import Message, digest
+from shared.ledger.journal import digest
 from shared.ledger.tables import (
     LOW_BITS,
     LOW_MASK,
@@ -18,7 +18,7 @@ from shared.ledger.tables import (
     outcomes,
     tallies,
 )
-from shared.schema import decode_batch, encode_batch, encode_order
+from shared.schema import Message, decode_batch, encode_batch, encode_order
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

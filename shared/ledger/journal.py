@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from shared.errors import Backlogged
 from shared.ledger.tables import cursors, heads, identities, journal
-from shared.schema import encode_batch
+from shared.schema import Message, encode_batch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -47,13 +47,6 @@ class Verdict(StrEnum):
     CREATED = "created"
     DUPLICATE = "duplicate"
     CONFLICT = "conflict"
-
-
-class Message(NamedTuple):
-    """An encoded OrderBatch and the partition it is for."""
-
-    partition: int
-    body: bytes
 
 
 class Appended(NamedTuple):

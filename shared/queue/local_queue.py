@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from multiprocessing.context import SpawnContext
 
-    from shared.ledger.journal import Message
+    from shared.schema import Message
 
 CAPACITY = 16
 """Messages that wait for a worker: enough to keep it busy, little to lose with it."""

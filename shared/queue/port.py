@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from shared.ledger.journal import Message
+    from shared.schema import Message
 
 
 class EndOfQueue(Exception):
