@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import os
 import sys
@@ -9,11 +11,11 @@ from contextlib import contextmanager
 from enum import StrEnum
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 
 import typer
 
-from shared.errors import OrderlyError, UsageError
+from shared.errors import OrderlyError, OutputUnavailable, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,6 +47,7 @@ app.add_typer(dead_app, name="dead")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 OrderIds = Annotated[list[str] | None, typer.Argument(metavar="[ORDER_ID]...")]
+_OUT_OF_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 Everything = Annotated[bool, typer.Option("--all", help="Every dead order.")]
 
 
@@ -53,15 +56,37 @@ def _reporting(command: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        _print_anything()
         try:
-            return command(*args, **kwargs)
+            with _writing_out():
+                return command(*args, **kwargs)
         except OrderlyError as error:
             _say(str(error))
             raise typer.Exit(error.exit_code) from None
         except BrokenPipeError:
-            _leave_broken_pipe()
+            _drop_output()
+            raise typer.Exit(0) from None
 
     return wrapped
+
+
+@contextmanager
+def _writing_out() -> Iterator[None]:
+    """Bring out what a command printed while its fate can still be told."""
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        if error.errno not in _OUT_OF_ROOM:
+            raise
+        _drop_output()
+        raise OutputUnavailable(
+            f"standard output takes no more: {error.strerror}; make room and run it again"
+        ) from None
 
 
 @app.command()
@@ -113,6 +138,8 @@ def run(
         console.print_report(finished)
     for problem in [*finished.problems, *finished.violations[:10]]:
         _say(problem)
+    if finished.error is not None:
+        raise finished.error
     if finished.problems or not finished.report.verified:
         raise typer.Exit(1)
 
@@ -231,9 +258,7 @@ def dead_retry(order_ids: OrderIds = None, everything: Everything = False) -> No
 
     ledger, letters = _choose(order_ids, everything=everything)
     retried = len(retry(ledger, letters))
-    print(
-        f"{plural(retried, 'dead order')} open again; a running pipeline or orderly run settles them"
-    )
+    print(f"{plural(retried, 'dead order')} open again, for a running pipeline or the next run")
 
 
 @dead_app.command("discard")
@@ -367,11 +392,17 @@ def _print_json(value: Any) -> None:  # noqa: ANN401
 
 
 def _say(line: str) -> None:
-    print(f"orderly: {line}", file=sys.stderr)
+    print(f"orderly: {' '.join(line.splitlines())}", file=sys.stderr)
 
 
-def _leave_broken_pipe() -> NoReturn:
+def _print_anything() -> None:
+    """Let no terminal's alphabet be an error: what it lacks is printed as an escape."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _drop_output() -> None:
     # Whoever read our output has gone, as in `orderly journal | head`. Python would complain
     # when it flushes standard output at exit: let it flush into nothing.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    raise typer.Exit(0)

@@ -18,6 +18,7 @@ from services.producer.intake import Intake
 from services.producer.rejects import Rejects
 from services.producer.source import CutOff
 from services.signals import StopRequests
+from shared.errors import LedgerUnavailable, OrderlyError
 from shared.ledger.journal import positions
 from shared.ledger.opening import open_ledger, set_aside
 from shared.ledger.reports import Totals, run_totals, totals
@@ -100,6 +101,7 @@ class Finished:
         rejects: The file of rejected orders and their most frequent reasons.
         violations: What verification found.
         set_aside: Where ``--fresh`` put the old ledger.
+        error: What ended the intake early; what was accepted before is settled.
     """
 
     report: Report
@@ -109,6 +111,7 @@ class Finished:
     seed: int | None = None
     problems: list[str] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
+    error: OrderlyError | None = None
 
 
 @dataclass
@@ -149,7 +152,8 @@ class _Producer:
     def __init__(self, feed: Feed, inputs: list[Input], plan: Plan, stop: StopRequests) -> None:
         self.feed = feed
         self.problems: list[str] = []
-        self.error: BaseException | None = None
+        self.error: OrderlyError | None = None
+        self._bug: BaseException | None = None
         self._inputs = inputs
         self._plan = plan
         self._stop = stop
@@ -161,6 +165,13 @@ class _Producer:
     @property
     def is_done(self) -> bool:
         return not self._thread.is_alive()
+
+    def check(self) -> None:
+        """Raise in this thread what leaves the run nothing to do but to end."""
+        if self._bug is not None:
+            raise self._bug
+        if isinstance(self.error, LedgerUnavailable):
+            raise self.error
 
     @property
     def share(self) -> float | None:
@@ -179,8 +190,10 @@ class _Producer:
             if self._plan.orders:
                 orders = synthetic.orders(self._plan.orders, self._plan.seed or 0)
                 self._consume(orders, "generator")
-        except BaseException as error:  # noqa: BLE001  raised again in the main thread
+        except OrderlyError as error:
             self.error = error
+        except BaseException as error:  # noqa: BLE001  raised again by check()
+            self._bug = error
 
     def _consume(self, source: Source, name: str) -> None:
         if self._plan.rate:
@@ -257,9 +270,8 @@ class _Run:
             self._rejects.close()
         finished = Finished(self._report, self._ledger.name, self._rejects, aside, self._plan.seed)
         finished.problems = producer.problems + problems
+        finished.error = producer.error
         self._conclude(finished, is_abandoned=bool(problems))
-        if producer.error is not None:
-            raise producer.error
         return finished
 
     def _wait(self, producer: _Producer) -> None:
@@ -270,8 +282,9 @@ class _Run:
             is_done = producer.is_done
             places = self._positions()
             waiting = [place for place in places if place.cursor < self._target(place)]
-            if is_done and (not waiting or producer.error is not None):
-                self._report.seconds = time.monotonic() - self._started
+            self._report.seconds = round(time.monotonic() - self._started, 3)
+            producer.check()
+            if is_done and not waiting:
                 return
             if self._stop.abort.is_set():
                 raise _Abandoned("stopped at once; the next run settles what is open")
@@ -321,12 +334,11 @@ class _Run:
                 min(now.cursor, before.head) - before.cursor
                 for now, before in zip(positions(connection), self._before, strict=True)
             )
+            settled = mine.paid + mine.declined + mine.dead + report.recovered
+            report.orders_per_second = round(settled / max(report.seconds, 0.001), 1)
             if is_abandoned:
                 return
             proof = verify(self._ledger, connection)
-        settled = mine.paid + mine.declined + mine.dead
-        report.seconds = round(report.seconds, 3)
-        report.orders_per_second = round((settled + report.recovered) / report.seconds, 1)
         finished.violations = [
             f"{found.check}: {found.where}: {found.message}" for found in proof.violations
         ]

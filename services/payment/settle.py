@@ -18,6 +18,7 @@ from shared import clock
 from shared.errors import InvalidBatch
 from shared.ledger import settlement as books
 from shared.ledger.journal import digest
+from shared.ledger.postings import customer_account
 from shared.schema import Order, Payment, PaymentStatus, decode_batch
 
 if TYPE_CHECKING:
@@ -202,10 +203,11 @@ class Settler:
                 result.attempts, result.reason = failed + 1, answer.reason
                 result.retry_at = clock.now_us() + _backoff(failed + 1)
                 break
-            if answer.status != "dead":
-                if balance is None:
-                    result.opened[account] = order.currency
-                result.balances[account] = held - amount if answer.status == "paid" else held
+            if balance is None and answer.status != "dead":
+                result.opened[account] = order.currency
+                result.balances[account] = held
+            if answer.status == "paid":
+                result.balances[account] = held - amount
             result.debits.append(account if answer.status == "paid" else None)
             result.payments.append(
                 Payment(
@@ -273,7 +275,7 @@ def _recognise(connection: sa.Connection, partition: int, offered: _Batch) -> De
 
 
 def _account(order: Order) -> str:
-    return books.customer_account(order.customer_id, order.currency)
+    return customer_account(order.customer_id, order.currency)
 
 
 def _backoff(failures: int) -> int:

@@ -1,4 +1,4 @@
-"""Settlement's side of the ledger: cursors, accounts, transfers and outcomes.
+"""Settlement's side of the ledger: cursors, and the condition on which they move.
 
 A partition's cursor is the number of its last settled order. Whoever settles reads the cursor,
 works out what follows from it without holding anything, and then writes on one condition: the
@@ -8,24 +8,14 @@ so the condition vouches for the balances too, and the lock is held for the writ
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 import sqlalchemy as sa
 
 from shared import clock
-from shared.ledger.tables import (
-    LOW_BITS,
-    LOW_MASK,
-    accounts,
-    cursors,
-    heads,
-    journal,
-    outcomes,
-    tallies,
-    transfers,
-)
+from shared.ledger.postings import postings
+from shared.ledger.tables import accounts, cursors, heads, journal
 
 if TYPE_CHECKING:
     from shared.ledger.opening import Ledger
@@ -92,21 +82,6 @@ def balances(ledger: Ledger, connection: sa.Connection, names: set[str]) -> dict
     return dict(rows.tuples().all())
 
 
-def customer_account(customer_id: str, currency: str) -> str:
-    """Name a customer's account; a slash cannot occur in a customer's id."""
-    return f"customer/{customer_id}/{currency}"
-
-
-def merchant_account(currency: str) -> str:
-    """Name the account that payments go to."""
-    return f"merchant/{currency}"
-
-
-def bank_account(currency: str) -> str:
-    """Name the account that opening balances come from."""
-    return f"bank/{currency}"
-
-
 @dataclass
 class Settlement:
     """What one settling transaction will write for a partition, gathered outside of it.
@@ -144,13 +119,12 @@ def write(ledger: Ledger, settlement: Settlement) -> bool:
         LedgerUnavailable: Nothing was written.
     """
     now = clock.now_us()
+    inserts = postings(ledger, settlement, now)
     with ledger.database.write() as connection:
         if not _move(connection, settlement, now):
             return False
-        if settlement.payments:
-            _write_accounts(ledger, connection, settlement, now)
-            _write_outcomes(ledger, connection, settlement, now)
-            _write_tallies(ledger, connection, settlement)
+        for insert, columns, rows in inserts:
+            ledger.database.backend.write_rows(connection, insert, columns, rows)
     return True
 
 
@@ -225,99 +199,3 @@ def _move(connection: sa.Connection, settlement: Settlement, now: int) -> bool:
         },
     )
     return moved.rowcount == 1
-
-
-_ACCOUNT = ("account", "kind", "currency", "balance", "opened_at")
-_TRANSFER = ("order_id", "debit", "credit", "amount", "currency", "made_at")
-_OUTCOME = (
-    "partition",
-    "number",
-    "order_id",
-    "status",
-    "amount",
-    "currency",
-    "attempts",
-    "reason",
-    "settled_at",
-    "worker",
-)
-_TALLY = ("partition", "status", "currency", "orders", "amount_high", "amount_low")
-_INSERT_TRANSFER = transfers.insert()
-_INSERT_OUTCOME = outcomes.insert()
-
-
-def _write_accounts(
-    ledger: Ledger, connection: sa.Connection, settlement: Settlement, now: int
-) -> None:
-    database = ledger.database
-    write_rows = database.backend.write_rows
-    if settlement.opened:
-        currencies = sorted(set(settlement.opened.values()))
-        house = [(bank_account(currency), "bank", currency, None, now) for currency in currencies]
-        house += [
-            (merchant_account(currency), "merchant", currency, None, now) for currency in currencies
-        ]
-        write_rows(connection, database.insert_new(accounts), _ACCOUNT, house)
-        openings = [
-            (None, bank_account(currency), name, ledger.opening_balance, currency, now)
-            for name, currency in settlement.opened.items()
-        ]
-        write_rows(connection, _INSERT_TRANSFER, _TRANSFER, openings)
-    if settlement.balances:
-        rows = [
-            (name, "customer", name.rpartition("/")[2], balance, now)
-            for name, balance in settlement.balances.items()
-        ]
-        write_rows(connection, database.upsert(accounts, setting=("balance",)), _ACCOUNT, rows)
-
-
-def _write_outcomes(
-    ledger: Ledger, connection: sa.Connection, settlement: Settlement, now: int
-) -> None:
-    write_rows = ledger.database.backend.write_rows
-    partition, before = settlement.before.partition, settlement.before.number
-    results = [
-        (
-            partition,
-            number,
-            payment.order_id,
-            payment.status,
-            payment.amount,
-            payment.currency,
-            payment.attempts,
-            payment.reason,
-            now,
-            payment.worker,
-        )
-        for number, payment in enumerate(settlement.payments, before + 1)
-    ]
-    write_rows(connection, _INSERT_OUTCOME, _OUTCOME, results)
-    charges = [
-        (
-            payment.order_id,
-            debit,
-            merchant_account(payment.currency),
-            payment.amount,
-            payment.currency,
-            now,
-        )
-        for payment, debit in zip(settlement.payments, settlement.debits, strict=True)
-        if debit is not None
-    ]
-    if charges:
-        write_rows(connection, _INSERT_TRANSFER, _TRANSFER, charges)
-
-
-def _write_tallies(ledger: Ledger, connection: sa.Connection, settlement: Settlement) -> None:
-    orders: Counter[tuple[str, str]] = Counter()
-    high: Counter[tuple[str, str]] = Counter()
-    low: Counter[tuple[str, str]] = Counter()
-    for payment in settlement.payments:
-        key = payment.status, payment.currency
-        orders[key] += 1
-        high[key] += payment.amount >> LOW_BITS
-        low[key] += payment.amount & LOW_MASK
-    partition = settlement.before.partition
-    upsert = ledger.database.upsert(tallies, adding=("orders", "amount_high", "amount_low"))
-    rows = [(partition, *key, count, high[key], low[key]) for key, count in sorted(orders.items())]
-    ledger.database.backend.write_rows(connection, upsert, _TALLY, rows)

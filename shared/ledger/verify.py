@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import sqlalchemy as sa
 
 from shared.errors import InvalidBatch
-from shared.ledger import settlement as books
+from shared.ledger import postings as books
 from shared.ledger.journal import Position, digest, positions
 from shared.ledger.reports import Totals, totals
 from shared.ledger.tables import accounts, identities, journal, outcomes, tallies, transfers

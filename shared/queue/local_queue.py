@@ -63,10 +63,13 @@ class _Lane:
         self.taken: Any = context.RawValue("Q", 0)
         self.sent = 0
         self.owed: set[int] = set()
+        self.is_discarded = False
         self.lock = threading.Lock()
 
     def offer(self, message: bytes) -> bool:
         """Put a message if there is room and the queue is sound; never wait for long."""
+        if self.is_discarded:
+            return False  # its successor's worker is nudged, and reads the journal
         # put() takes this condition without a time-out, and a worker that was killed or stopped
         # inside task_done() never gives it back: so take it here first, with one.
         condition = self.queue._cond  # noqa: SLF001
@@ -90,9 +93,11 @@ class _Lane:
         The feeder thread may be blocked in a pipe that nobody reads. Without any reader left its
         write fails, and it ends.
         """
-        self.queue.cancel_join_thread()
-        self.queue._reader.close()  # noqa: SLF001
-        self.queue.close()
+        with self.lock:
+            self.is_discarded = True
+            self.queue.cancel_join_thread()
+            self.queue._reader.close()  # noqa: SLF001
+            self.queue.close()
 
 
 class LocalQueue(OrderQueue):

@@ -1,0 +1,143 @@
+"""What a settlement writes into the books: accounts, transfers, outcomes and tallies, as rows.
+
+They are made before the transaction begins, so that it does nothing but write.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from shared.ledger.tables import LOW_BITS, LOW_MASK, accounts, outcomes, tallies, transfers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from shared.ledger.opening import Ledger
+    from shared.ledger.settlement import Settlement
+
+_ACCOUNT = ("account", "kind", "currency", "balance", "opened_at")
+_TRANSFER = ("order_id", "debit", "credit", "amount", "currency", "made_at")
+_OUTCOME = (
+    "partition",
+    "number",
+    "order_id",
+    "status",
+    "amount",
+    "currency",
+    "attempts",
+    "reason",
+    "settled_at",
+    "worker",
+)
+_TALLY = ("partition", "status", "currency", "orders", "amount_high", "amount_low")
+_INSERT_TRANSFER = transfers.insert()
+_INSERT_OUTCOME = outcomes.insert()
+
+
+class Insert(NamedTuple):
+    """Rows for one statement; values in the order of the columns, which is the table's."""
+
+    statement: Any
+    columns: tuple[str, ...]
+    rows: list[tuple[Any, ...]]
+
+
+def customer_account(customer_id: str, currency: str) -> str:
+    """Name a customer's account; a slash cannot occur in a customer's id."""
+    return f"customer/{customer_id}/{currency}"
+
+
+def merchant_account(currency: str) -> str:
+    """Name the account that payments go to."""
+    return f"merchant/{currency}"
+
+
+def bank_account(currency: str) -> str:
+    """Name the account that opening balances come from."""
+    return f"bank/{currency}"
+
+
+def postings(ledger: Ledger, settlement: Settlement, now: int) -> list[Insert]:
+    """List what a settlement inserts, statement by statement; ``now`` is in microseconds."""
+    inserts = [
+        *_opened(ledger, settlement, now),
+        _balances(ledger, settlement, now),
+        _outcomes(settlement, now),
+        _charges(settlement, now),
+        _tallies(ledger, settlement),
+    ]
+    return [insert for insert in inserts if insert.rows]
+
+
+def _opened(ledger: Ledger, settlement: Settlement, now: int) -> Iterator[Insert]:
+    currencies = sorted(set(settlement.opened.values()))
+    house = [(bank_account(currency), "bank", currency, None, now) for currency in currencies]
+    house += [
+        (merchant_account(currency), "merchant", currency, None, now) for currency in currencies
+    ]
+    yield Insert(ledger.database.insert_new(accounts), _ACCOUNT, house)
+    openings = [
+        (None, bank_account(currency), name, ledger.opening_balance, currency, now)
+        for name, currency in settlement.opened.items()
+    ]
+    yield Insert(_INSERT_TRANSFER, _TRANSFER, openings)
+
+
+def _balances(ledger: Ledger, settlement: Settlement, now: int) -> Insert:
+    rows = [
+        (name, "customer", name.rpartition("/")[2], balance, now)
+        for name, balance in settlement.balances.items()
+    ]
+    return Insert(ledger.database.upsert(accounts, setting=("balance",)), _ACCOUNT, rows)
+
+
+def _outcomes(settlement: Settlement, now: int) -> Insert:
+    partition, before = settlement.before.partition, settlement.before.number
+    rows = [
+        (
+            partition,
+            number,
+            payment.order_id,
+            payment.status,
+            payment.amount,
+            payment.currency,
+            payment.attempts,
+            payment.reason,
+            now,
+            payment.worker,
+        )
+        for number, payment in enumerate(settlement.payments, before + 1)
+    ]
+    return Insert(_INSERT_OUTCOME, _OUTCOME, rows)
+
+
+def _charges(settlement: Settlement, now: int) -> Insert:
+    rows = [
+        (
+            payment.order_id,
+            debit,
+            merchant_account(payment.currency),
+            payment.amount,
+            payment.currency,
+            now,
+        )
+        for payment, debit in zip(settlement.payments, settlement.debits, strict=True)
+        if debit is not None
+    ]
+    return Insert(_INSERT_TRANSFER, _TRANSFER, rows)
+
+
+def _tallies(ledger: Ledger, settlement: Settlement) -> Insert:
+    orders: Counter[tuple[str, str]] = Counter()
+    high: Counter[tuple[str, str]] = Counter()
+    low: Counter[tuple[str, str]] = Counter()
+    for payment in settlement.payments:
+        key = payment.status, payment.currency
+        orders[key] += 1
+        high[key] += payment.amount >> LOW_BITS
+        low[key] += payment.amount & LOW_MASK
+    partition = settlement.before.partition
+    rows = [(partition, *key, count, high[key], low[key]) for key, count in sorted(orders.items())]
+    upsert = ledger.database.upsert(tallies, adding=("orders", "amount_high", "amount_low"))
+    return Insert(upsert, _TALLY, rows)
