@@ -1,0 +1,78 @@
+"""`make bench`: throughput, the limit of one process, memory, and start-up times.
+
+Every figure is measured now, on this machine; ratios are within this one run. It judges nothing.
+Speeds are those of `orderly run --json`, from its start to the last settlement, with the starting
+of the workers; both the journal and the settlements are on disk by then.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.limit import one_process
+from benchmarks.measure import Run, first_payment, help_seconds, orderly_run
+from services.producer import synthetic
+
+SEED = 7
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--orders", type=int, default=100_000, help="orders in a run")
+    parser.add_argument("--runs", type=int, default=3, help="runs of each kind")
+    parser.add_argument("--workers", type=int, default=2, help="payment workers")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="orderly-bench-") as folder:
+        bench(Path(folder), options.orders, options.runs, options.workers)
+
+
+def bench(folder: Path, orders: int, runs: int, workers: int) -> None:
+    """Run everything in a folder of its own."""
+    file = folder / "orders.jsonl"
+    with file.open("wb") as out:
+        out.writelines(raw + b"\n" for raw in synthetic.encoded(orders, SEED))
+    size = file.stat().st_size / orders
+    say(f"{orders:,} generated orders of {size:.0f} bytes, {workers} workers, SQLite, FULL sync\n")
+
+    # In turn, so that a slow minute of the machine hits both.
+    piped: list[Run] = []
+    single: list[float] = []
+    for _ in range(runs):
+        piped.append(orderly_run(folder, file, workers))
+        single.append(one_process(folder / "limit.db", file))
+    show("end to end, orders/s", [run.speed for run in piped])
+    show("one process, no queue, orders/s", single)
+    ratio = statistics.median(run.speed / limit for run, limit in zip(piped, single, strict=True))
+    say(f"{'ratio':<38} {ratio:10.2f}")
+    show("peak memory of the tree, MB", [run.peak_memory / 1e6 for run in piped])
+    long = folder / "long.jsonl"
+    with long.open("wb") as out:
+        for part in range(4):
+            out.writelines(raw + b"\n" for raw in synthetic.encoded(orders, SEED + part))
+    longest = orderly_run(folder, long, workers)
+    show("the same, for a file of 4 times the size", [longest.peak_memory / 1e6])
+    show("orderly --help, ms", [help_seconds() * 1000 for _ in range(10)])
+    show("first order paid after, ms", [first_payment(folder) * 1000 for _ in range(runs)])
+
+
+def show(what: str, values: list[float]) -> None:
+    """Print a figure: its median, and its range if there are several."""
+    spread = f"   {min(values):,.0f} to {max(values):,.0f}" if len(values) > 1 else ""
+    say(f"{what:<38} {statistics.median(values):10,.0f}{spread}")
+
+
+def say(line: str) -> None:
+    """Print a line now."""
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    started = time.monotonic()
+    main()
+    print(f"\nmeasured in {time.monotonic() - started:.0f} s", file=sys.stderr)

@@ -1,0 +1,57 @@
+"""The limit: the same parsing, journalling and settling in one process, without any queue."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from services.payment.gateway import load_gateway
+from services.payment.settle import Settler
+from services.producer.intake import partition_of
+from shared import clock
+from shared.ledger.journal import Candidate, append, digest
+from shared.ledger.opening import open_ledger
+from shared.schema import parse_order, tune_gc
+from shared.settings import load_settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+BLOCK = 3200
+
+
+def one_process(ledger_file: Path, orders: Path) -> float:
+    """Return orders per second of one process that does all of the work by itself."""
+    for suffix in ("", "-wal", "-shm", ".lock"):
+        ledger_file.with_name(ledger_file.name + suffix).unlink(missing_ok=True)
+    settings = load_settings(ledger_url=f"sqlite:///{ledger_file}")
+    ledger = open_ledger(settings)
+    settler = Settler(
+        ledger,
+        load_gateway(settings),
+        worker="limit",
+        batch_size=settings.batch_size,
+        max_attempts=settings.max_attempts,
+    )
+    tune_gc()
+    lines = orders.read_bytes().splitlines()
+    started = time.perf_counter()
+    for start in range(0, len(lines), BLOCK):
+        block = []
+        for line in lines[start : start + BLOCK]:
+            order, canonical = parse_order(line)
+            partition = partition_of(order.customer_id, ledger.partitions)
+            block.append(Candidate(order.order_id, partition, canonical, digest(canonical)))
+        appended = append(
+            ledger,
+            block,
+            run_id="limit",
+            accepted_at=clock.now_us(),
+            batch_size=settings.batch_size,
+            max_pending=settings.max_pending,
+        )
+        for message in appended.messages:
+            settler.settle(message.body)
+    seconds = time.perf_counter() - started
+    ledger.database.close()
+    return len(lines) / seconds
