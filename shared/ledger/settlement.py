@@ -79,7 +79,7 @@ def balances(ledger: Ledger, connection: sa.Connection, names: set[str]) -> dict
     database = ledger.database
     known = database.select_any((accounts.c.account, accounts.c.balance), accounts.c.account)
     rows = connection.execute(known, {"values": database.backend.bind_list(sorted(names))})
-    return dict(rows.tuples().all())
+    return dict(rows.all())
 
 
 @dataclass

@@ -264,7 +264,7 @@ def _check_heads(connection: sa.Connection, proof: Proof, places: list[Position]
     rows = connection.execute(
         sa.select(identities.c.partition, sa.func.count()).group_by(identities.c.partition)
     )
-    known: dict[int, int] = dict(rows.tuples().all())
+    known: dict[int, int] = dict(rows.all())
     for place in places:
         if place.created != known.get(place.partition, 0):
             proof.add(
