@@ -2,17 +2,43 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from shared.ledger.opening import Ledger, open_ledger
+from shared.settings import load_settings
 from tests.orderly import Orderly
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    NewLedger = Callable[..., Ledger]
 
 
 @pytest.fixture
 def orderly(tmp_path: Path) -> Orderly:
     """The command, with a ledger of this test's own."""
     return Orderly(tmp_path)
+
+
+@pytest.fixture(scope="module", params=["sqlite"])
+def new_ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NewLedger]:
+    """Makes an empty ledger of each backend whenever it is called, with the settings given.
+
+    The one before it gives its connections back: a property is tried on many ledgers.
+    """
+    folder = tmp_path_factory.mktemp("ledgers")
+    opened: list[Ledger] = []
+
+    def new_ledger(**settings: Any) -> Ledger:
+        if opened:
+            opened[-1].database.close()
+        url = f"sqlite:///{folder}/{len(opened)}.db"
+        opened.append(open_ledger(load_settings(ledger_url=url, **settings)))
+        return opened[-1]
+
+    yield new_ledger
+    for ledger in opened[-1:]:
+        ledger.database.close()

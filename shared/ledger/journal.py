@@ -151,7 +151,7 @@ def _known(
     known = database.select_any((identities.c.order_id, identities.c.digest), identities.c.order_id)
     ids = [candidate.order_id for candidate in block]
     rows = connection.execute(known, {"values": database.backend.bind_list(ids)})
-    return dict(rows.tuples().all())
+    return dict(rows.all())
 
 
 def _judge(block: Sequence[Candidate], known: dict[str, bytes]) -> tuple[list[Verdict], _Shards]:
@@ -159,8 +159,9 @@ def _judge(block: Sequence[Candidate], known: dict[str, bytes]) -> tuple[list[Ve
     verdicts = []
     shards: _Shards = {}
     for candidate in block:
-        before = known.setdefault(candidate.order_id, candidate.digest)
-        if before is candidate.digest:
+        before = known.get(candidate.order_id)
+        if before is None:
+            known[candidate.order_id] = candidate.digest
             verdicts.append(Verdict.CREATED)
             shards.setdefault(candidate.partition, []).append(candidate)
         elif before == candidate.digest:
