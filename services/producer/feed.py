@@ -106,12 +106,11 @@ class Feed:
         else:
             return
         self.ends |= appended.ends
+        # Counted before anything is written down, which may fail.
+        self.created += appended.verdicts.count(Verdict.CREATED)
+        self.duplicates += appended.verdicts.count(Verdict.DUPLICATE)
         for verdict, candidate, place in zip(appended.verdicts, block, places, strict=True):
-            if verdict is Verdict.CREATED:
-                self.created += 1
-            elif verdict is Verdict.DUPLICATE:
-                self.duplicates += 1
-            else:
+            if verdict is Verdict.CONFLICT:
                 self._rejects.add(Rejected(place, candidate.order_id, [CONFLICT]))
 
 
