@@ -2,8 +2,8 @@
 
     PAYMENT_GATEWAY=examples.own_gateway:CardNetwork orderly run examples/journey-orders.csv --fresh
 
-The port is ``services/payment/gateway.py``. This network never looks at ``charge.balance``: where
-the card pays, an account in the ledger may well go below zero.
+The port is ``services/payment/gateway.py``. This network never looks at ``charge.balance``:
+where the card pays, an account in the ledger may well go below zero.
 """
 
 from __future__ import annotations
