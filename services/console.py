@@ -13,7 +13,7 @@ from shared.currencies import format_amount
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from services.run import Display, Finished, Progress
+    from services.report import Display, Finished, Progress
     from shared.ledger.dead import DeadLetter
     from shared.ledger.reports import Totals
 

@@ -1,0 +1,94 @@
+"""The producer's thread: one input after another, to the door."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from services.producer import synthetic
+from services.producer.feed import Feed, at_rate
+from services.producer.source import CutOff
+from shared.errors import LedgerUnavailable, OrderlyError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from services.producer.files import Input
+    from services.producer.source import Source
+
+
+class Reader:
+    """Reads inputs, then the generator, and feeds them to the door; in a thread of its own.
+
+    Attributes:
+        problems: Inputs that were not read to their end, and why.
+        error: What ended the reading early.
+    """
+
+    def __init__(
+        self,
+        feed: Feed,
+        inputs: Sequence[Input],
+        *,
+        orders: int,
+        seed: int,
+        rate: float | None,
+        stop: threading.Event,
+    ) -> None:
+        self.problems: list[str] = []
+        self.error: OrderlyError | None = None
+        self._bug: BaseException | None = None
+        self._feed = feed
+        self._inputs = inputs
+        self._orders = orders
+        self._seed = seed
+        self._rate = rate
+        self._stop = stop
+        self._thread = threading.Thread(target=self._run, name="producer", daemon=True)
+
+    def start(self) -> None:
+        """Begin to read."""
+        self._thread.start()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether there is nothing more to come."""
+        return not self._thread.is_alive()
+
+    def check(self) -> None:
+        """Raise in this thread what leaves the run nothing to do but to end."""
+        if self._bug is not None:
+            raise self._bug
+        if isinstance(self.error, LedgerUnavailable):
+            raise self.error
+
+    @property
+    def share(self) -> float | None:
+        """How much of the input has been read, if that can be known."""
+        if not self._inputs:
+            return self._feed.received / self._orders if self._orders else 1.0
+        if self._orders or any(each.size is None for each in self._inputs):
+            return None
+        whole = sum(each.size or 0 for each in self._inputs)
+        return sum(each.position() for each in self._inputs) / max(1, whole)
+
+    def _run(self) -> None:
+        try:
+            for each in self._inputs:
+                self._consume(each.orders(), each.name)
+            if self._orders:
+                orders = synthetic.orders(self._orders, self._seed)
+                self._consume(orders, "generator")
+        except OrderlyError as error:
+            self.error = error
+        except BaseException as error:  # noqa: BLE001  raised again by check()
+            self._bug = error
+
+    def _consume(self, source: Source, name: str) -> None:
+        if self._rate:
+            source = at_rate(source, self._rate, self._stop)
+        try:
+            if not self._feed.consume(source):
+                self.problems.append(f"{name}: stopped before its end")
+        except CutOff as cut:
+            self.problems.append(f"{name}, line {cut.line}: input cut off: {cut.why}")

@@ -1,0 +1,94 @@
+"""What a run says of itself: progress on the way, and the report at its end."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from services.producer.rejects import Rejects
+    from shared.errors import OrderlyError
+    from shared.ledger.reports import Totals
+
+
+@dataclass
+class Report:
+    """What a run came to. All but ``recovered`` counts this run's own input.
+
+    Attributes:
+        recovered: Open orders of earlier runs that were settled on the way.
+        paid_amount: Money taken, by currency, in minor units.
+        seconds: From the start to the last settlement.
+        verified: Whether the whole ledger was proved, and this run's sums come out.
+    """
+
+    mode: str
+    run_id: str
+    received: int = 0
+    created: int = 0
+    duplicates: int = 0
+    rejected: int = 0
+    recovered: int = 0
+    paid: int = 0
+    declined: int = 0
+    dead: int = 0
+    open: int = 0
+    paid_amount: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+    orders_per_second: float = 0.0
+    verified: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report under the names that ``run --json`` prints."""
+        return asdict(self)
+
+
+@dataclass
+class Finished:
+    """A report, and what a person should hear besides.
+
+    Attributes:
+        problems: Why the exit code is 1, if it is.
+        rejects: The file of rejected orders and their most frequent reasons.
+        violations: What verification found.
+        set_aside: Where ``--fresh`` put the old ledger.
+        error: What ended the intake early; what was accepted before is settled.
+    """
+
+    report: Report
+    ledger: str
+    rejects: Rejects
+    seed: int | None = None
+    set_aside: Path | None = None
+    problems: list[str] = field(default_factory=list)
+    violations: list[str] = field(default_factory=list)
+    error: OrderlyError | None = None
+
+
+@dataclass
+class Progress:
+    """How a run is getting on.
+
+    Attributes:
+        share: How much of the input was read, 0 to 1; None where nobody can know.
+        received: Orders read.
+        totals: The orders settled since the run began; ``open`` is the whole ledger's.
+        phase: What is going on, in a word or two.
+    """
+
+    share: float | None
+    received: int
+    totals: Totals
+    phase: str
+
+
+class Display(Protocol):
+    """Where progress is shown."""
+
+    def update(self, progress: Progress) -> None:
+        """Show the latest state."""
+
+    def say(self, line: str) -> None:
+        """Say something worth knowing at once."""
