@@ -66,6 +66,15 @@ class Orderly:
         **environment: str,
     ) -> Result:
         """Run a command to its end."""
+        return self._run(arguments, stdin, within, environment)
+
+    def _run(
+        self,
+        arguments: tuple[str | Path, ...],
+        stdin: bytes | None,
+        within: float,
+        environment: dict[str, str],
+    ) -> Result:
         done = subprocess.run(
             [*COMMAND, *map(str, arguments)],
             cwd=self.folder,
@@ -80,7 +89,7 @@ class Orderly:
 
     def json(self, *arguments: str | Path, code: int = 0, **environment: str) -> Any:
         """Run a command with --json, and expect its exit code."""
-        result = self(*arguments, "--json", **environment)
+        result = self._run((*arguments, "--json"), None, 90, environment)
         assert result.code == code, result
         return result.json
 

@@ -119,6 +119,7 @@ class Consumer:
         self._vitals = vitals
         self._trouble = trouble
         self._agenda = Agenda()
+        self._is_in_trouble = False
 
     def run(self) -> None:
         """Work until the end mark comes."""
@@ -138,7 +139,9 @@ class Consumer:
         try:
             stint = settle(target)
         except LedgerUnavailable as error:
-            log.warning("ledger unavailable", error=str(error))
+            if not self._is_in_trouble:
+                self._is_in_trouble = True  # said once, until it is over
+                log.warning("ledger unavailable", error=str(error))
             self._come_back()
         except Exception as error:
             # Not the gateway's doing, which settlement deals with: a bug, or a damaged ledger.
@@ -146,6 +149,7 @@ class Consumer:
             self._trouble(self._vitals.partition, f"{type(error).__name__}: {error}")
             self._come_back()
         else:
+            self._is_in_trouble = False
             self._vitals.settled(stint.settled)
             if stint.delivery in _STRANGE:
                 log.warning("message refused", kind=stint.delivery, partition=stint.partition)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from services.producer.intake import Intake
     from services.producer.rejects import Rejects
     from services.producer.source import Incoming, Place, Source
-    from shared.ledger.journal import Candidate
+    from shared.ledger.journal import Appended, Candidate
 
 BLOCK_BYTES = 4 * 1024 * 1024
 BACKLOG_SECONDS = 0.02
@@ -67,32 +67,36 @@ class Feed:
             InputError, CutOff: As the source does.
         """
         try:
+            is_whole = self._take_all(source)
+        finally:
+            was_accepted = self._deliver()
+            self._rejects.flush()
+        return is_whole and was_accepted
+
+    def _take_all(self, source: Source) -> bool:
+        try:
             for incoming in source:
-                self._take(incoming)
-                if self._stop.is_set():
+                if not self._take(incoming) or self._stop.is_set():
                     return False
         except Stopped:
             return False
-        else:
-            return True
-        finally:
-            self._deliver()
-            self._rejects.flush()
+        return True
 
-    def _take(self, incoming: Incoming) -> None:
+    def _take(self, incoming: Incoming) -> bool:
         if isinstance(incoming, Accepted):
             self._block.append(self._intake.candidate(incoming.order, incoming.canonical))
             self._places.append(incoming.place)
             self._block_bytes += len(incoming.canonical)
             if len(self._block) >= self._intake.block_orders or self._block_bytes > BLOCK_BYTES:
-                self._deliver()
+                return self._deliver()
         elif isinstance(incoming, Rejected):
             self._rejects.add(incoming)
         else:
-            self._deliver()
+            return self._deliver()
+        return True
 
-    def _deliver(self) -> None:
-        """Hand the block over, as soon as there is room; a second signal gives it up."""
+    def _deliver(self) -> bool:
+        """Hand the block over as soon as there is room; False if a request to stop came first."""
         block, places = self._block, self._places
         self._block, self._places, self._block_bytes = [], [], 0
         while block:
@@ -100,11 +104,13 @@ class Feed:
                 appended = self._intake.accept(block)
             except Backlogged:
                 if self._stop.wait(BACKLOG_SECONDS):
-                    return  # told to take no more in: the block was not accepted
-                continue
-            break
-        else:
-            return
+                    return False
+            else:
+                self._count(appended, block, places)
+                break
+        return True
+
+    def _count(self, appended: Appended, block: list[Candidate], places: list[Place]) -> None:
         self.ends |= appended.ends
         # Counted before anything is written down, which may fail.
         self.created += appended.verdicts.count(Verdict.CREATED)

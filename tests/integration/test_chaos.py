@@ -6,6 +6,7 @@ import json
 import random
 import signal
 import sqlite3
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -25,6 +26,10 @@ SEED = "11"
 def accepted(orderly: Orderly) -> int:
     """Count what the journal has, without disturbing anybody."""
     return _query(orderly, "SELECT coalesce(sum(number), 0) FROM heads")
+
+
+def has_accepted(orderly: Orderly, goal: int) -> bool:
+    return accepted(orderly) >= goal
 
 
 def settled(orderly: Orderly) -> int:
@@ -53,7 +58,7 @@ def strike(
     for stroke in range(strokes):
         before = accepted(orderly)
         goal = before + chance.randrange(100, 700)
-        eventually(lambda goal=goal: accepted(orderly) >= goal, within=30, what="intake goes on")
+        eventually(partial(has_accepted, orderly, goal), within=30, what="intake goes on")
         fresh = eventually(lambda: set(workers_of(running.pid)) - struck, what="a worker to kill")
         victim = chance.choice(sorted(fresh))
         struck.add(victim)

@@ -38,10 +38,11 @@ def test_outcomes_under_faults_equal_the_replay(orderly: Orderly, workers: str) 
 def test_outcomes_under_faults_and_kills_equal_the_replay(orderly: Orderly) -> None:
     orderly.environment |= {"GATEWAY_FAULTS": SETTING, "REDRIVE_AFTER": "0.5"}
     running = orderly.start("run", "--orders", "2000", "--seed", "4", "--json")
+    struck: set[int] = set()
     for _ in range(4):
-        victim = eventually(lambda: workers_of(running.pid))[0]
+        victim = min(eventually(lambda: set(workers_of(running.pid)) - struck))
         kill(victim)
-        eventually(lambda victim=victim: victim not in workers_of(running.pid))
+        struck.add(victim)
     out, err = running.communicate(timeout=60)
     assert running.returncode == 0, out + err
     orderly.assert_serial(**FAULTS)

@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tests.eventually import eventually
-from tests.integration.test_chaos import accepted, assert_nothing_runs, settled
+from tests.integration.test_chaos import accepted, assert_nothing_runs, has_accepted, settled
 from tests.orderly import kill
 
 if TYPE_CHECKING:
     from tests.orderly import Orderly
+
+
+def has_settled(orderly: Orderly, count: int) -> bool:
+    return settled(orderly) == count
 
 
 def test_a_file_waits_while_the_pipeline_is_full(orderly: Orderly) -> None:
@@ -37,7 +42,7 @@ def test_a_lone_order_from_a_pipe_is_paid_while_the_pipe_stays_open(orderly: Ord
     for count, line in enumerate(lines, 1):
         running.stdin.write(line)
         running.stdin.flush()
-        eventually(lambda count=count: settled(orderly) == count, within=20)
+        eventually(partial(has_settled, orderly, count), within=20)
     out, err = running.communicate(timeout=20)
     assert running.returncode == 0, err
     assert json.loads(out)["paid"] == 3
@@ -76,3 +81,31 @@ def test_runs_that_start_together_on_a_new_ledger_all_succeed(orderly: Orderly) 
         assert each.returncode == 0, err
         assert json.loads(out)["created"] == 300
     assert len(orderly.assert_serial().status) == 1800
+
+
+def test_a_signal_to_a_run_that_waits_for_room_does_not_pass_for_success(orderly: Orderly) -> None:
+    (orderly.folder / "slow.py").write_text(
+        "import threading\n"
+        "from services.payment.gateway import LedgerGateway\n"
+        "class Slow(LedgerGateway):\n"
+        "    def charge(self, charge):\n"
+        "        threading.Event().wait(0.3)\n"
+        "        return super().charge(charge)\n"
+    )
+    lines = orderly("generate", "12", "--seed", "9").out
+    (orderly.folder / "twelve.jsonl").write_text(lines)
+    orderly.environment |= {
+        "PAYMENT_GATEWAY": "slow:Slow",
+        "MAX_PENDING": "10",
+        "BATCH_SIZE": "1",
+        "PAYMENT_WORKERS": "1",
+    }
+    running = orderly.start("run", "twelve.jsonl", "--json")
+    eventually(partial(has_accepted, orderly, 10), within=20)
+    kill(running.pid, signal.SIGINT)
+    out, err = running.communicate(timeout=30)
+    report = json.loads(out)
+    assert report["open"] == 0
+    # The last orders came in after all, or the run says that they did not.
+    assert (report["received"] == 12) == (running.returncode == 0)
+    assert ("stopped before its end" in err) == (running.returncode == 1)
