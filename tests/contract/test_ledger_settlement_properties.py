@@ -1,0 +1,344 @@
+"""Settlement against the serial replay, whatever messages, workers and crashes come between.
+
+A machine takes in random blocks, delivers their messages in any order, any number of times or
+never, forges others, lets two workers take turns on the same partitions, breaks transactions off
+and retries dead letters. The ledger must be proven after every step. In the end every partition is
+nudged until nothing is open, and outcomes, balances and money must be those of one clerk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+import hypothesis.strategies as st
+import pytest
+import sqlalchemy as sa
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from services.payment.faults import FaultyGateway
+from services.payment.gateway import LedgerGateway
+from services.payment.settle import Delivery, Settler
+from shared.ledger import dead, tables
+from shared.ledger import settlement as the_books
+from shared.ledger.journal import positions
+from shared.ledger.reports import accepted_orders, totals
+from tests import books as some
+from tests.replay import MAX_ATTEMPTS, Books, replay
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from shared.ledger.opening import Ledger
+
+    NewLedger = Callable[..., Ledger]
+    Forge = Callable[[dict[str, Any]], None]
+
+PARTITIONS = 2
+OPENING_BALANCE = 1000
+TRANSIENT, PERMANENT = 0.35, 0.15
+STRANGE = {Delivery.FORGED, Delivery.FOREIGN, Delivery.UNREADABLE}
+
+partitions = st.integers(0, PARTITIONS - 1)
+turns = st.integers(0, 1)
+moments = st.sampled_from(["before", "inside", "after"])
+wanted = st.builds(
+    some.order,
+    st.integers(1, 40).map("o-{}".format),
+    st.sampled_from(["c-1", "c-2", "c-3"]),
+    st.integers(0, 700),
+    st.sampled_from(["USD", "JPY"]),
+)
+
+
+class Crash(Exception):
+    """The process ends here."""
+
+
+def altered_amount(message: dict[str, Any]) -> None:
+    message["orders"][0]["items"][0]["unit_price"] += 1
+
+
+def other_customer(message: dict[str, Any]) -> None:
+    message["orders"][0]["customer_id"] = "c-9"
+
+
+def shifted_numbers(message: dict[str, Any]) -> None:
+    message["first"] += 1
+    message["last"] += 1
+
+
+def numbers_beyond_the_head(message: dict[str, Any]) -> None:
+    message["first"] += 10_000
+    message["last"] += 10_000
+
+
+def numbers_from_zero(message: dict[str, Any]) -> None:
+    message["last"] -= message["first"]
+    message["first"] = 0
+
+
+def one_order_more(message: dict[str, Any]) -> None:
+    message["orders"].append(message["orders"][0] | {"order_id": "o-forged"})
+    message["last"] += 1
+
+
+def other_ledger(message: dict[str, Any]) -> None:
+    message["ledger_id"] = "0" * 32
+
+
+def other_partition(message: dict[str, Any]) -> None:
+    message["partition"] = 1 - message["partition"]
+
+
+def no_partition(message: dict[str, Any]) -> None:
+    message["partition"] = PARTITIONS
+
+
+def other_version(message: dict[str, Any]) -> None:
+    message["schema_version"] = 2
+
+
+FORGERIES: dict[Forge, Delivery] = {
+    altered_amount: Delivery.FORGED,
+    other_customer: Delivery.FORGED,
+    shifted_numbers: Delivery.FORGED,
+    numbers_beyond_the_head: Delivery.FORGED,
+    numbers_from_zero: Delivery.FORGED,
+    one_order_more: Delivery.FORGED,
+    other_partition: Delivery.FORGED,
+    other_ledger: Delivery.FOREIGN,
+    no_partition: Delivery.FOREIGN,
+    other_version: Delivery.UNREADABLE,
+}
+
+
+class Pipeline(RuleBasedStateMachine):
+    """Two workers, a producer and much misfortune, on one ledger."""
+
+    def __init__(self, new_ledger: NewLedger) -> None:
+        super().__init__()
+        self.ledger = new_ledger(partitions=PARTITIONS, opening_balance=OPENING_BALANCE)
+        self.messages: list[bytes] = []
+        self.prepared: list[the_books.Settlement] = []
+        self.seed = 0
+        self.settlers: list[Settler] = []
+
+    @initialize(seed=st.integers(0, 1000))
+    def hire(self, seed: int) -> None:
+        self.seed = seed
+        self.settlers = [self.hired(), self.hired()]
+
+    def hired(self) -> Settler:
+        gateway = FaultyGateway(LedgerGateway(), TRANSIENT, PERMANENT, self.seed)
+        return Settler(self.ledger, gateway, worker="w", batch_size=2, max_attempts=MAX_ATTEMPTS)
+
+    # What comes in
+
+    @rule(block=st.lists(wanted, min_size=1, max_size=8))
+    def take_in(self, block: list[dict[str, Any]]) -> None:
+        appended = some.take_in(self.ledger, block, batch_size=3)
+        self.messages += [message.body for message in appended.messages]
+
+    @rule(block=st.lists(wanted, min_size=1, max_size=4), moment=moments)
+    def take_in_and_crash(self, block: list[dict[str, Any]], moment: str) -> None:
+        with suppress(Crash), crashing(self.ledger, moment):
+            some.take_in(self.ledger, block, batch_size=3)
+
+    # What is delivered
+
+    @precondition(lambda self: self.messages)
+    @rule(turn=turns, data=st.data())
+    def deliver(self, turn: int, data: st.DataObject) -> None:
+        message = data.draw(st.sampled_from(self.messages))
+        stint = self.settlers[turn].settle(message)
+        assert stint.delivery not in STRANGE
+
+    @precondition(lambda self: self.messages)
+    @rule(turn=turns, data=st.data(), forge=st.sampled_from(list(FORGERIES)))
+    def deliver_a_forgery(self, turn: int, data: st.DataObject, forge: Forge) -> None:
+        message = json.loads(data.draw(st.sampled_from(self.messages)))
+        forge(message)
+        forged = json.dumps(message, separators=(",", ":")).encode()
+        assert self.settlers[turn].settle(forged).delivery is FORGERIES[forge]
+
+    @rule(turn=turns, noise=st.binary(max_size=30))
+    def deliver_noise(self, turn: int, noise: bytes) -> None:
+        assert self.settlers[turn].settle(noise).delivery is Delivery.UNREADABLE
+
+    @rule(turn=turns, partition=partitions)
+    def nudge(self, turn: int, partition: int) -> None:
+        self.settlers[turn].settle_partition(partition)
+
+    # What goes wrong
+
+    @rule(turn=turns, partition=partitions, moment=moments)
+    def crash(self, turn: int, partition: int, moment: str) -> None:
+        with suppress(Crash), crashing(self.ledger, moment):
+            self.settlers[turn].settle_partition(partition)
+        self.settlers[turn] = self.hired()
+
+    @rule(turn=turns, partition=partitions)
+    def prepare(self, turn: int, partition: int) -> None:
+        settler = self.settlers[turn]
+        if (work := settler._next(partition)) is not None:
+            self.prepared.append(settler._decide(work, time.monotonic() + 60))
+
+    @precondition(lambda self: self.prepared)
+    @rule(data=st.data())
+    def write_what_was_prepared(self, data: st.DataObject) -> None:
+        self.write(self.prepared.pop(data.draw(st.integers(0, len(self.prepared) - 1))))
+
+    @rule(turn=turns, partition=partitions)
+    def overtake(self, turn: int, partition: int) -> None:
+        self.prepare(turn, partition)
+        self.settlers[1 - turn].settle_partition(partition)
+        if self.prepared:
+            self.write(self.prepared.pop())
+
+    def write(self, settlement: the_books.Settlement) -> None:
+        """Write a settlement, which must do nothing if the cursor has moved meanwhile."""
+        before = settlement.before
+        with self.ledger.database.read() as connection:
+            now = the_books.peek(connection, before.partition)
+        is_fresh = (now.number, now.attempts) == (before.number, before.attempts)
+        assert the_books.write(self.ledger, settlement) is is_fresh
+        assert not the_books.write(self.ledger, settlement), "written twice"
+
+    @rule(partition=partitions)
+    def fail_as_a_batch(self, partition: int) -> None:
+        with self.ledger.database.read() as connection:
+            failures = the_books.peek(connection, partition).failures
+        if failures < the_books.BATCH_FAILURES:  # one more, and somebody has to be the culprit
+            the_books.record_failure(self.ledger, partition, "broke", batch_size=2)
+
+    @rule()
+    def let_time_pass(self) -> None:
+        with self.ledger.database.write() as connection:
+            connection.execute(tables.cursors.update().values(retry_at=None))
+
+    # What is done about dead letters
+
+    @rule(data=st.data())
+    def retry_the_dead(self, data: st.DataObject) -> None:
+        with self.ledger.database.read() as connection:
+            letters = dead.dead_letters(connection)
+        if not letters:
+            return
+        chosen = data.draw(st.lists(st.sampled_from(letters), min_size=1, unique=True))
+        if data.draw(st.booleans()):
+            dead.discard(self.ledger, chosen)
+            assert dead.discard(self.ledger, chosen) == 0
+        messages = dead.retry(self.ledger, chosen)
+        assert len(messages) == len(chosen)
+        assert dead.retry(self.ledger, chosen) == [], "retried twice"
+        self.messages += [message.body for message in messages]
+
+    # What must be true
+
+    @invariant()
+    def is_proven(self) -> None:
+        some.assert_proven(self.ledger)
+
+    def teardown(self) -> None:
+        settler = self.hired()
+        for _ in range(500):
+            with self.ledger.database.read() as connection:
+                places = [place.partition for place in positions(connection) if place.open]
+            if not places:
+                break
+            for partition in places:
+                settler.settle_partition(partition)
+            self.let_time_pass()
+        else:
+            raise AssertionError("something stays open")
+        self.is_proven()
+        expected, attempts = self.replay()
+        assert some.books_of(self.ledger) == expected
+        with self.ledger.database.read() as connection:
+            assert totals(connection).as_dict() == expected.totals()
+            assert attempts_of(connection) == attempts
+
+    def replay(self) -> tuple[Books, dict[str, int]]:
+        """Pay the accepted orders as one clerk would, in the order of their numbers."""
+        with self.ledger.database.read() as connection:
+            accepted = [
+                (order, the_books.entry_at(connection, partition, number).attempts)
+                for partition, number, order in accepted_orders(connection)
+            ]
+        ends = {order.order_id: self.end(order.order_id, tried) for order, tried in accepted}
+        doomed = [order_id for order_id, (dies, _) in ends.items() if dies]
+        books = replay(
+            (order.model_dump() for order, _ in accepted if order.order_id not in doomed),
+            opening_balance=OPENING_BALANCE,
+        )
+        books.status |= dict.fromkeys(doomed, "dead")
+        return books, {order_id: attempts for order_id, (_, attempts) in ends.items()}
+
+    def end(self, order_id: str, tried: int) -> tuple[bool, int]:
+        """Predict whether the gateway lets none of the next attempts through, and the last one."""
+        for attempt in range(tried + 1, tried + MAX_ATTEMPTS + 1):
+            key = f"{self.seed}/{order_id}/{attempt}".encode()
+            drawn = int.from_bytes(hashlib.blake2b(key, digest_size=8).digest()) / 2**64
+            if not PERMANENT <= drawn < PERMANENT + TRANSIENT:
+                return drawn < PERMANENT, attempt
+        return True, tried + MAX_ATTEMPTS
+
+
+def attempts_of(connection: sa.Connection) -> dict[str, int]:
+    """Read how often each order was tried, by its last outcome."""
+    rows = connection.execute(
+        sa.select(tables.outcomes).where(tables.outcomes.c.status != "retried")
+    )
+    return {row.order_id: row.attempts for row in rows}
+
+
+@contextmanager
+def crashing(ledger: Ledger, moment: str) -> Iterator[None]:
+    """End the process at its next write: before the transaction, inside, or after the commit."""
+    write = ledger.database.write
+
+    @contextmanager
+    def crash(**options: Any) -> Iterator[sa.Connection]:
+        if moment == "before":
+            raise Crash
+        with write(**options) as connection:
+            yield connection
+            if moment == "inside":
+                raise Crash
+        raise Crash
+
+    ledger.database.write = crash  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        ledger.database.write = write  # type: ignore[method-assign]
+
+
+@pytest.mark.timeout(600)  # a failure is made small before it is shown
+def test_whatever_happens_the_result_is_that_of_one_clerk(new_ledger: NewLedger) -> None:
+    class PipelineHere(Pipeline):
+        def __init__(self) -> None:
+            super().__init__(new_ledger)
+
+    run_state_machine_as_test(
+        PipelineHere,
+        settings=settings(
+            deadline=None,
+            max_examples=70,
+            stateful_step_count=30,
+            # It takes the transactions between two draws for a slow draw.
+            suppress_health_check=[HealthCheck.too_slow],
+        ),
+    )
