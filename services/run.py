@@ -72,10 +72,11 @@ def run(settings: Settings, plan: Plan, display: Display) -> Finished:
     stop = StopRequests()
     with stop.handled():
         inputs = [Input(path, stop.wake) for path in plan.files]
+        rejects = Rejects(plan.rejects, is_wanted=True) if plan.rejects else None
         aside = set_aside(settings) if plan.fresh else None
         ledger = open_ledger(settings)
         try:
-            finished = _Run(settings, plan, inputs, display, ledger, stop).run()
+            finished = _Run(settings, plan, inputs, rejects, display, ledger, stop).run()
         finally:
             ledger.database.close()
     finished.set_aside = aside
@@ -90,6 +91,7 @@ class _Run:
         settings: Settings,
         plan: Plan,
         inputs: list[Input],
+        rejects: Rejects | None,
         display: Display,
         ledger: Ledger,
         stop: StopRequests,
@@ -102,9 +104,8 @@ class _Run:
         self._has_said_so = False
         self._report = Report(mode=settings.queue_mode, run_id=new_run_id())
         run_id = self._report.run_id
-        self._rejects = Rejects(
-            plan.rejects or ledger.database.beside(f"rejects-{run_id}.jsonl"),
-            is_wanted=plan.rejects is not None,
+        self._rejects = rejects or Rejects(
+            ledger.database.beside(f"rejects-{run_id}.jsonl"), is_wanted=False
         )
         self._pipeline = LocalPipeline(ledger, settings, run_id=run_id)
         intake = Intake(ledger, self._pipeline.queue, settings, run_id=run_id)

@@ -18,7 +18,7 @@ from shared import clock
 from shared.errors import InvalidBatch
 from shared.ledger import settlement as books
 from shared.ledger.journal import digest
-from shared.ledger.postings import customer_account
+from shared.ledger.postings import Failed, customer_account
 from shared.schema import Order, Payment, PaymentStatus, decode_batch
 
 if TYPE_CHECKING:
@@ -201,6 +201,7 @@ class Settler:
                 answer = self._charge(Charge(order, amount, held, attempt), failed + 1)
             if answer.status is None:
                 result.attempts, result.reason = failed + 1, answer.reason
+                result.failed = Failed(attempt, str(answer.reason), self._worker)
                 result.retry_at = clock.now_us() + _backoff(failed + 1)
                 break
             if balance is None and answer.status != "dead":

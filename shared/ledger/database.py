@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -44,22 +45,29 @@ class Database:
             yield connection
 
     @contextmanager
-    def write(self, *, patience: float | None = None) -> Iterator[sa.Connection]:
+    def write(self) -> Iterator[sa.Connection]:
         """A transaction that may write; it commits at the end of the block, durably.
-
-        Args:
-            patience: Seconds to wait for the writers before this one; None is for as long as
-                they take.
 
         Raises:
             LedgerUnavailable: The database cannot be reached or written; nothing was.
         """
-        with (
-            self._translating(),
-            self.backend.writing(patience=patience),
-            self._writer.connect() as connection,
-            connection.begin(),
-        ):
+        with self._translating(), self.backend.writing(), self._begin() as begun:
+            yield begun
+
+    @contextmanager
+    def make(self) -> Iterator[sa.Connection]:
+        """As ``write``, for whoever is inside ``backend.making()`` and has its turn already."""
+        with self._translating(), self._begin() as begun:
+            yield begun
+
+    def switch_log_on(self) -> None:
+        """Let readers and a writer work at once, from now on."""
+        with self._translating():
+            self.backend.switch_log_on()
+
+    @contextmanager
+    def _begin(self) -> Iterator[sa.Connection]:
+        with self._writer.connect() as connection, connection.begin():
             yield connection
 
     def beside(self, suffix: str) -> Path:
@@ -107,8 +115,8 @@ class Database:
     def _translating(self) -> Iterator[None]:
         try:
             yield
-        except sa.exc.DBAPIError as error:
-            remedy = self.backend.remedy(error.orig or error)
+        except (sa.exc.DBAPIError, sqlite3.Error) as error:
+            remedy = self.backend.remedy(getattr(error, "orig", None) or error)
             if remedy is None:
                 raise
             raise LedgerUnavailable(f"ledger {self.name} {remedy}") from error

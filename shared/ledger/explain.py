@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from shared import clock
-from shared.ledger.tables import cursors, identities, journal, outcomes, transfers
+from shared.ledger.tables import failures, identities, journal, outcomes, transfers
 from shared.schema import decode_batch
 
 if TYPE_CHECKING:
@@ -34,12 +34,12 @@ def explain(connection: sa.Connection, order_id: str) -> Story | None:
         .order_by(outcomes.c.number)
     ).all()
     now = past[-1] if past and past[-1].number == number else None
-    waiting = None if now else _waiting(connection, partition, number)
     history = [event for outcome in past for event in _settled(connection, outcome)]
     if now is None:
         history.append(_accepted(entry, number))
-    if waiting:
-        history.append(waiting)
+    places = {(partition, outcome.number) for outcome in past} | {(partition, number)}
+    failed = [event for place in places for event in _failed(connection, *place)]
+    attempts = now.attempts if now else max([entry.attempts, *(each["attempt"] for each in failed)])
     return {
         "order_id": order_id,
         "customer_id": order.customer_id,
@@ -48,9 +48,9 @@ def explain(connection: sa.Connection, order_id: str) -> Story | None:
         "currency": order.currency,
         "partition": partition,
         "number": number,
-        "attempts": now.attempts if now else entry.attempts + (waiting or {}).get("attempts", 0),
+        "attempts": attempts,
         "transfers": list(_transfers(connection, order_id)),
-        "history": sorted(history, key=itemgetter("at")),
+        "history": sorted(history + failed, key=itemgetter("at")),
     }
 
 
@@ -86,17 +86,18 @@ def _accepted(entry: sa.Row[Any], number: int) -> Event:
     }
 
 
-def _waiting(connection: sa.Connection, partition: int, number: int) -> Event | None:
-    """Say what has been tried so far, if this order is the next of its partition."""
-    cursor = connection.execute(sa.select(cursors).where(cursors.c.partition == partition)).one()
-    if cursor.number + 1 != number or not cursor.attempts:
-        return None
-    return {
-        "at": clock.to_text(cursor.moved_at),
-        "event": "failed",
-        "attempts": cursor.attempts,
-        "reason": cursor.reason,
-    }
+def _failed(connection: sa.Connection, partition: int, number: int) -> Iterator[Event]:
+    rows = connection.execute(
+        sa.select(failures).where(failures.c.partition == partition, failures.c.number == number)
+    )
+    for row in rows:
+        yield {
+            "at": clock.to_text(row.failed_at),
+            "event": "failed",
+            "attempt": row.attempt,
+            "reason": row.reason,
+            "worker": row.worker,
+        }
 
 
 def _transfers(connection: sa.Connection, order_id: str) -> Iterator[dict[str, Any]]:

@@ -54,13 +54,13 @@ def open_ledger(settings: Settings, *, create: bool = True) -> Ledger:
         ConfigurationError: It was made with other settings than those given now.
     """
     database = Database(settings.ledger_url)
-    if not create and not database.backend.path.exists():
+    if create:
+        _prepare(database, settings)
+    elif not database.backend.path.exists():
         raise LedgerUnavailable(f"ledger {database.name}: there is none yet; orderly run makes one")
     row = _read(database)
     if row is None:
-        if not create:
-            raise LedgerUnavailable(f"ledger {database.name}: it is empty; orderly run fills it")
-        row = _create(database, settings)
+        raise LedgerUnavailable(f"ledger {database.name}: it is empty; orderly run fills it")
     _check(database, row, settings)
     return Ledger(database, row.ledger_id, row.partitions, row.opening_balance)
 
@@ -118,43 +118,38 @@ def _find_version(database: Database, connection: sa.Connection) -> int | None:
     return version
 
 
-def _create(database: Database, settings: Settings) -> sa.Row[Any]:
-    with database.write(patience=BUSY_SECONDS) as connection:
-        if not sa.inspect(connection).has_table(tables.ledger.name):
-            now = clock.now_us()
-            numbers = range(settings.partitions)
-            tables.metadata.create_all(connection)
-            connection.execute(
-                tables.heads.insert(),
-                [{"partition": number, "number": 0, "created": 0} for number in numbers],
+def _prepare(database: Database, settings: Settings) -> None:
+    if database.backend.has_log() and _read(database) is not None:
+        return
+    with database.backend.making():
+        is_new = _read(database) is None
+        database.switch_log_on()
+        if is_new:
+            _make(database, settings)
+
+
+def _make(database: Database, settings: Settings) -> None:
+    now = clock.now_us()
+    numbers = range(settings.partitions)
+    standing = {"number": 0, "moved_at": now, "attempts": 0, "failures": 0, "singly_until": 0}
+    with database.make() as connection:
+        tables.metadata.create_all(connection)
+        connection.execute(
+            tables.heads.insert(),
+            [{"partition": number, "number": 0, "created": 0} for number in numbers],
+        )
+        connection.execute(
+            tables.cursors.insert(), [{"partition": number, **standing} for number in numbers]
+        )
+        connection.execute(
+            tables.ledger.insert().values(
+                ledger_id=uuid.uuid4().hex,
+                schema_version=tables.SCHEMA_VERSION,
+                partitions=settings.partitions,
+                opening_balance=settings.opening_balance,
+                created_at=now,
             )
-            connection.execute(
-                tables.cursors.insert(),
-                [
-                    {
-                        "partition": number,
-                        "number": 0,
-                        "moved_at": now,
-                        "attempts": 0,
-                        "failures": 0,
-                        "singly_until": 0,
-                    }
-                    for number in numbers
-                ],
-            )
-            connection.execute(
-                tables.ledger.insert().values(
-                    ledger_id=uuid.uuid4().hex,
-                    schema_version=tables.SCHEMA_VERSION,
-                    partitions=settings.partitions,
-                    opening_balance=settings.opening_balance,
-                    created_at=now,
-                )
-            )
-    row = _read(database)
-    if row is None:
-        raise LedgerUnavailable(f"ledger {database.name} was removed while it was being opened")
-    return row
+        )
 
 
 def _check(database: Database, row: sa.Row[Any], settings: Settings) -> None:

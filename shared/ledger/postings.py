@@ -1,4 +1,4 @@
-"""What a settlement writes into the books: accounts, transfers, outcomes and tallies, as rows.
+"""What a settlement writes into the books: accounts, transfers, outcomes, tallies, as rows.
 
 They are made before the transaction begins, so that it does nothing but write.
 """
@@ -8,7 +8,15 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from shared.ledger.tables import LOW_BITS, LOW_MASK, accounts, outcomes, tallies, transfers
+from shared.ledger.tables import (
+    LOW_BITS,
+    LOW_MASK,
+    accounts,
+    failures,
+    outcomes,
+    tallies,
+    transfers,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,6 +39,8 @@ _OUTCOME = (
     "worker",
 )
 _TALLY = ("partition", "status", "currency", "orders", "amount_high", "amount_low")
+_FAILURE = ("partition", "number", "attempt", "reason", "worker", "failed_at")
+_INSERT_FAILURE = failures.insert()
 _INSERT_TRANSFER = transfers.insert()
 _INSERT_OUTCOME = outcomes.insert()
 
@@ -41,6 +51,14 @@ class Insert(NamedTuple):
     statement: Any
     columns: tuple[str, ...]
     rows: list[tuple[Any, ...]]
+
+
+class Failed(NamedTuple):
+    """An attempt that a gateway failed; the order is tried again."""
+
+    attempt: int
+    reason: str
+    worker: str
 
 
 def customer_account(customer_id: str, currency: str) -> str:
@@ -65,6 +83,7 @@ def postings(ledger: Ledger, settlement: Settlement, now: int) -> list[Insert]:
         _balances(ledger, settlement, now),
         _outcomes(settlement, now),
         _charges(settlement, now),
+        _failures(settlement, now),
         _tallies(ledger, settlement),
     ]
     return [insert for insert in inserts if insert.rows]
@@ -126,6 +145,16 @@ def _charges(settlement: Settlement, now: int) -> Insert:
         if debit is not None
     ]
     return Insert(_INSERT_TRANSFER, _TRANSFER, rows)
+
+
+def _failures(settlement: Settlement, now: int) -> Insert:
+    failed = settlement.failed
+    rows = (
+        [(settlement.before.partition, settlement.number + 1, *failed, now)]
+        if failed is not None
+        else []
+    )
+    return Insert(_INSERT_FAILURE, _FAILURE, rows)
 
 
 def _tallies(ledger: Ledger, settlement: Settlement) -> Insert:

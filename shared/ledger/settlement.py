@@ -19,6 +19,7 @@ from shared.ledger.tables import accounts, cursors, heads, journal
 
 if TYPE_CHECKING:
     from shared.ledger.opening import Ledger
+    from shared.ledger.postings import Failed
     from shared.schema import Payment
 
 BATCH_FAILURES = 3
@@ -95,6 +96,7 @@ class Settlement:
         attempts: Failed attempts at the order that comes next.
         retry_at: When that one is due again.
         reason: Why it failed.
+        failed: The attempt that failed, for that order's story.
     """
 
     before: Cursor
@@ -105,6 +107,7 @@ class Settlement:
     attempts: int = 0
     retry_at: int | None = None
     reason: str | None = None
+    failed: Failed | None = None
 
     @property
     def number(self) -> int:

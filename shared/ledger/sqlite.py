@@ -25,7 +25,6 @@ BUSY_SECONDS = 15.0
 _DIALECT = sqlite.dialect()
 _PRAGMAS = (
     f"busy_timeout = {int(BUSY_SECONDS * 1000)}",
-    "journal_mode = WAL",
     "synchronous = FULL",
     # A longer log before it is folded back: pages that change again and again are copied once.
     "wal_autocheckpoint = 8000",
@@ -59,16 +58,41 @@ class SqliteBackend:
 
     def create_engine(self) -> sa.Engine:
         """Make an engine whose transactions begin as the execution option ``begin`` says."""
+        engine = sa.create_engine(self.url, pool_size=8, connect_args={"timeout": BUSY_SECONDS})
+        sa.event.listen(engine, "connect", _prepare)
+        sa.event.listen(engine, "begin", _begin)
+        return engine
+
+    @contextmanager
+    def making(self) -> Iterator[None]:
+        """Be the only one to make this file, of all processes that start together.
+
+        They would collide, be it only in switching the log on.
+        """
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise LedgerUnavailable(
                 f"ledger {self.url}: cannot make the folder {self.path.parent}: {error.strerror}"
             ) from None
-        engine = sa.create_engine(self.url, pool_size=8, connect_args={"timeout": BUSY_SECONDS})
-        sa.event.listen(engine, "connect", _prepare)
-        sa.event.listen(engine, "begin", _begin)
-        return engine
+        with self.writing(patience=BUSY_SECONDS):
+            yield
+
+    def has_log(self) -> bool:
+        """Whether the file keeps a write-ahead log, by its header: readers and a writer at once."""
+        try:
+            with self.path.open("rb") as file:
+                return file.read(20)[18:] == b"\x02\x02"
+        except OSError:
+            return False  # whoever opens it next is told what is wrong
+
+    def switch_log_on(self) -> None:
+        """Make the file keep a write-ahead log, from now on and for everybody."""
+        connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        finally:
+            connection.close()
 
     def take_alone(self) -> None:
         """Fold the log back into the file, which only its sole user can do.
@@ -111,7 +135,7 @@ class SqliteBackend:
             return os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise LedgerUnavailable(
-                f"ledger {self.url}: its lock file cannot be made: {error.strerror}"
+                f"ledger {self.url} {_REMEDIES['unable to open']} ({error.strerror})"
             ) from None
 
     def _wait_for(self, lock: int, deadline: float) -> None:

@@ -155,6 +155,19 @@ Index(
     postgresql_where=outcomes.c.status == "dead",
 )
 
+failures = Table(
+    "failures",
+    metadata,
+    Column("partition", Integer, primary_key=True, autoincrement=False),
+    Column("number", _number, primary_key=True, autoincrement=False),
+    Column("attempt", Integer, primary_key=True, autoincrement=False),
+    Column("reason", String, nullable=False),
+    Column("worker", String, nullable=False),
+    Column("failed_at", _number, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""Attempts after which an order had to wait: what its outcome alone would not tell."""
+
 tallies = Table(
     "tallies",
     metadata,
