@@ -52,7 +52,7 @@ STRANGE = {Delivery.FORGED, Delivery.FOREIGN, Delivery.UNREADABLE}
 
 partitions = st.integers(0, PARTITIONS - 1)
 turns = st.integers(0, 1)
-moments = st.sampled_from(["before", "inside", "after"])
+moments = st.sampled_from(["never", "never", "never", "before", "inside", "after"])
 wanted = st.builds(
     some.order,
     st.integers(1, 40).map("o-{}".format),
@@ -135,35 +135,27 @@ class Pipeline(RuleBasedStateMachine):
         self.seed = 0
         self.settlers: list[Settler] = []
 
-    @initialize(seed=st.integers(0, 1000))
-    def hire(self, seed: int) -> None:
+    @initialize(seed=st.integers(0, 1000), block=st.lists(wanted, min_size=4, max_size=8))
+    def hire(self, seed: int, block: list[dict[str, Any]]) -> None:
         self.seed = seed
         self.settlers = [self.hired(), self.hired()]
+        self.take_in(block, "never")
 
     def hired(self) -> Settler:
         gateway = FaultyGateway(LedgerGateway(), TRANSIENT, PERMANENT, self.seed)
         return Settler(self.ledger, gateway, worker="w", batch_size=2, max_attempts=MAX_ATTEMPTS)
 
-    # What comes in
-
-    @rule(block=st.lists(wanted, min_size=1, max_size=8))
-    def take_in(self, block: list[dict[str, Any]]) -> None:
-        appended = some.take_in(self.ledger, block, batch_size=3)
-        self.messages += [message.body for message in appended.messages]
-
-    @rule(block=st.lists(wanted, min_size=1, max_size=4), moment=moments)
-    def take_in_and_crash(self, block: list[dict[str, Any]], moment: str) -> None:
-        with suppress(Crash), crashing(self.ledger, moment):
-            some.take_in(self.ledger, block, batch_size=3)
-
-    # What is delivered
+    @rule(block=st.lists(wanted, min_size=1, max_size=8), crash=moments)
+    def take_in(self, block: list[dict[str, Any]], crash: str) -> None:
+        with suppress(Crash), crashing(self.ledger, crash):
+            appended = some.take_in(self.ledger, block, batch_size=3)
+            self.messages += [message.body for message in appended.messages]
 
     @precondition(lambda self: self.messages)
     @rule(turn=turns, data=st.data())
     def deliver(self, turn: int, data: st.DataObject) -> None:
         message = data.draw(st.sampled_from(self.messages))
-        stint = self.settlers[turn].settle(message)
-        assert stint.delivery not in STRANGE
+        assert self.settlers[turn].settle(message).delivery not in STRANGE
 
     @precondition(lambda self: self.messages)
     @rule(turn=turns, data=st.data(), forge=st.sampled_from(list(FORGERIES)))
@@ -173,21 +165,13 @@ class Pipeline(RuleBasedStateMachine):
         forged = json.dumps(message, separators=(",", ":")).encode()
         assert self.settlers[turn].settle(forged).delivery is FORGERIES[forge]
 
-    @rule(turn=turns, noise=st.binary(max_size=30))
-    def deliver_noise(self, turn: int, noise: bytes) -> None:
-        assert self.settlers[turn].settle(noise).delivery is Delivery.UNREADABLE
-
-    @rule(turn=turns, partition=partitions)
-    def nudge(self, turn: int, partition: int) -> None:
-        self.settlers[turn].settle_partition(partition)
-
-    # What goes wrong
-
-    @rule(turn=turns, partition=partitions, moment=moments)
-    def crash(self, turn: int, partition: int, moment: str) -> None:
-        with suppress(Crash), crashing(self.ledger, moment):
+    @rule(turn=turns, partition=partitions, crash=moments)
+    def settle(self, turn: int, partition: int, crash: str) -> None:
+        self.let_time_pass()
+        with suppress(Crash), crashing(self.ledger, crash):
             self.settlers[turn].settle_partition(partition)
-        self.settlers[turn] = self.hired()
+        if crash != "never":
+            self.settlers[turn] = self.hired()
 
     @rule(turn=turns, partition=partitions)
     def prepare(self, turn: int, partition: int) -> None:
@@ -203,6 +187,7 @@ class Pipeline(RuleBasedStateMachine):
     @rule(turn=turns, partition=partitions)
     def overtake(self, turn: int, partition: int) -> None:
         self.prepare(turn, partition)
+        self.let_time_pass()
         self.settlers[1 - turn].settle_partition(partition)
         if self.prepared:
             self.write(self.prepared.pop())
@@ -223,12 +208,9 @@ class Pipeline(RuleBasedStateMachine):
         if failures < the_books.BATCH_FAILURES:  # one more, and somebody has to be the culprit
             the_books.record_failure(self.ledger, partition, "broke", batch_size=2)
 
-    @rule()
     def let_time_pass(self) -> None:
         with self.ledger.database.write() as connection:
             connection.execute(tables.cursors.update().values(retry_at=None))
-
-    # What is done about dead letters
 
     @rule(data=st.data())
     def retry_the_dead(self, data: st.DataObject) -> None:
@@ -244,8 +226,6 @@ class Pipeline(RuleBasedStateMachine):
         assert len(messages) == len(chosen)
         assert dead.retry(self.ledger, chosen) == [], "retried twice"
         self.messages += [message.body for message in messages]
-
-    # What must be true
 
     @invariant()
     def is_proven(self) -> None:
@@ -306,7 +286,7 @@ def attempts_of(connection: sa.Connection) -> dict[str, int]:
 
 @contextmanager
 def crashing(ledger: Ledger, moment: str) -> Iterator[None]:
-    """End the process at its next write: before the transaction, inside, or after the commit."""
+    """End the process at its next write: before the transaction, inside it, after it or never."""
     write = ledger.database.write
 
     @contextmanager
@@ -317,7 +297,8 @@ def crashing(ledger: Ledger, moment: str) -> Iterator[None]:
             yield connection
             if moment == "inside":
                 raise Crash
-        raise Crash
+        if moment == "after":
+            raise Crash
 
     ledger.database.write = crash  # type: ignore[method-assign]
     try:
@@ -336,8 +317,8 @@ def test_whatever_happens_the_result_is_that_of_one_clerk(new_ledger: NewLedger)
         PipelineHere,
         settings=settings(
             deadline=None,
-            max_examples=70,
-            stateful_step_count=30,
+            max_examples=80,
+            stateful_step_count=40,
             # It takes the transactions between two draws for a slow draw.
             suppress_health_check=[HealthCheck.too_slow],
         ),
