@@ -19,10 +19,11 @@ run: $(VENV)/.runtime ## Pay the sample orders with a fresh ledger, on this mach
 	@$(BIN)/orderly run $(SAMPLE) --fresh
 	@echo
 	@echo "Try next:"
-	@echo "  $(BIN)/orderly verify                  prove it again"
-	@echo "  $(BIN)/orderly explain 31198505922     one order's whole story"
-	@echo "  $(BIN)/orderly run $(SAMPLE)           the same file again: all duplicates"
-	@echo "  $(BIN)/orderly run --orders 50000      as many orders as you like"
+	@echo "  . $(BIN)/activate                         so that the shell finds orderly"
+	@echo "  orderly verify                               prove it again"
+	@echo "  orderly explain 31198505922                  one order's whole story"
+	@echo "  orderly run $(SAMPLE)      the same file again: all duplicates"
+	@echo "  orderly run --orders 50000                   as many orders as you like"
 
 test: $(VENV)/.dev ## Run the tests
 	@$(BIN)/pytest

@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
-import errno
-import io
-import json
-import os
 import sys
-from contextlib import contextmanager
 from enum import StrEnum
-from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from shared.errors import OrderlyError, OutputUnavailable, UsageError
+from services.cli_dead import app as dead_app
+from services.cli_support import AsJson, print_json, read_settings, reading, reporting, say
+from shared.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from pydantic import BaseModel
-    from sqlalchemy import Connection
-
-    from shared.ledger.dead import DeadLetter
-    from shared.ledger.opening import Ledger
-    from shared.settings import Settings
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 app = typer.Typer(
     name="orderly",
@@ -38,59 +24,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-dead_app = typer.Typer(
-    help="Dead letters, the orders that no gateway would take: list, retry or discard them.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
 app.add_typer(dead_app, name="dead")
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-OrderIds = Annotated[list[str] | None, typer.Argument(metavar="[ORDER_ID]...")]
-_OUT_OF_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
-Everything = Annotated[bool, typer.Option("--all", help="Every dead order.")]
-
-
-def _reporting(command: Callable[P, R]) -> Callable[P, R]:
-    """Turn the errors raised on purpose into one line and an exit code."""
-
-    @wraps(command)
-    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-        _print_anything()
-        try:
-            with _writing_out():
-                return command(*args, **kwargs)
-        except OrderlyError as error:
-            _say(str(error))
-            raise typer.Exit(error.exit_code) from None
-        except BrokenPipeError:
-            _drop_output()
-            raise typer.Exit(0) from None
-
-    return wrapped
-
-
-@contextmanager
-def _writing_out() -> Iterator[None]:
-    """Bring out what a command printed while its fate can still be told."""
-    try:
-        try:
-            yield
-        finally:
-            sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        if error.errno not in _OUT_OF_ROOM:
-            raise
-        _drop_output()
-        raise OutputUnavailable(
-            f"standard output takes no more: {error.strerror}; make room and run it again"
-        ) from None
 
 
 @app.command()
-@_reporting
+@reporting
 def run(
     files: Annotated[
         list[str] | None,
@@ -98,7 +36,9 @@ def run(
     ] = None,
     orders: Annotated[int, typer.Option(min=0, help="Generate so many orders.")] = 0,
     seed: Annotated[int | None, typer.Option(help="The generator's seed.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Payment workers to start.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=64, help="Payment workers to start.")
+    ] = None,
     rate: Annotated[
         float | None, typer.Option(min=0.1, help="Take in at most so many orders a second.")
     ] = None,
@@ -120,8 +60,8 @@ def run(
         raise UsageError("--seed goes with --orders")
     if orders and seed is None:
         seed = new_seed()
-        _say(f"generating with --seed {seed}")
-    settings = _settings(payment_workers=workers)
+        say(f"generating with --seed {seed}")
+    settings = read_settings(payment_workers=workers)
 
     from services import console
     from services.run import Plan
@@ -131,13 +71,13 @@ def run(
     with console.display() as display:
         finished = run_plan(settings, plan, display)
     if as_json:
-        _print_json(finished.report.as_dict())
+        print_json(finished.report.as_dict())
         for line in console.notes(finished):
-            _say(line)
+            say(line)
     else:
         console.print_report(finished)
     for problem in [*finished.problems, *finished.violations[:10]]:
-        _say(problem)
+        say(problem)
     if finished.error is not None:
         raise finished.error
     if finished.problems or not finished.report.verified:
@@ -145,20 +85,20 @@ def run(
 
 
 @app.command()
-@_reporting
+@reporting
 def status(as_json: AsJson = False) -> None:
     """Count the orders by what became of them."""
     from services.console import equation, money, print_mapping
     from shared.ledger.reports import totals
     from shared.ledger.workers import present
 
-    settings = _settings()
-    with _reading(settings) as (ledger, connection):
+    settings = read_settings()
+    with reading(settings) as (ledger, connection):
         found = totals(connection)
         workers = present(connection)
     depth = sum(worker.queue_depth for worker in workers)
     if as_json:
-        _print_json(
+        print_json(
             {
                 **found.as_dict(),
                 "mode": settings.queue_mode,
@@ -183,16 +123,16 @@ def status(as_json: AsJson = False) -> None:
 
 
 @app.command()
-@_reporting
+@reporting
 def verify(as_json: AsJson = False) -> None:
-    """Prove the ledger: work everything out again from the journal and the transfers."""
+    """Prove the ledger, from journal and transfers."""
     from services.console import equation
     from shared.ledger.verify import verify as prove
 
-    with _reading(_settings()) as (ledger, connection):
+    with reading(read_settings()) as (ledger, connection):
         proof = prove(ledger, connection)
     if as_json:
-        _print_json(proof.as_dict())
+        print_json(proof.as_dict())
     else:
         print(equation(proof.totals))
         for found in proof.violations:
@@ -205,71 +145,35 @@ def verify(as_json: AsJson = False) -> None:
 
 
 @app.command()
-@_reporting
-def explain(order_id: str, as_json: AsJson = False) -> None:
+@reporting
+def explain(
+    order_id: Annotated[str, typer.Argument(metavar="ORDER_ID")], as_json: AsJson = False
+) -> None:
     """Tell one order's whole story."""
     from services.console import print_story
     from shared.ledger.explain import explain as tell
 
-    with _reading(_settings()) as (_, connection):
+    with reading(read_settings()) as (_, connection):
         story = tell(connection, order_id)
     if story is None:
         raise UsageError(f"order {order_id!r} was never accepted")
     if as_json:
-        _print_json(story)
+        print_json(story)
     else:
         print_story(story)
 
 
 @app.command()
-@_reporting
+@reporting
 def journal() -> None:
-    """Print the accepted orders as JSONL, in the order in which they count."""
+    """Print the accepted orders as JSONL, in serial order."""
     from shared.ledger.reports import accepted_orders
     from shared.schema import encode_order
 
-    with _reading(_settings()) as (_, connection):
+    with reading(read_settings()) as (_, connection):
         for _partition, _number, order in accepted_orders(connection):
             sys.stdout.buffer.write(encode_order(order) + b"\n")
     sys.stdout.buffer.flush()
-
-
-@dead_app.command("list")
-@_reporting
-def dead_list(as_json: AsJson = False) -> None:
-    """List the dead orders."""
-    from services.console import print_dead
-    from shared.ledger.dead import dead_letters
-
-    with _reading(_settings()) as (_, connection):
-        letters = dead_letters(connection)
-    if as_json:
-        _print_json([letter.as_dict() for letter in letters])
-    else:
-        print_dead(letters)
-
-
-@dead_app.command("retry")
-@_reporting
-def dead_retry(order_ids: OrderIds = None, everything: Everything = False) -> None:
-    """Open dead orders again, to be settled by the pipeline that runs, or by the next run."""
-    from services.console import plural
-    from shared.ledger.dead import retry
-
-    ledger, letters = _choose(order_ids, everything=everything)
-    retried = len(retry(ledger, letters))
-    print(f"{plural(retried, 'dead order')} open again, for a running pipeline or the next run")
-
-
-@dead_app.command("discard")
-@_reporting
-def dead_discard(order_ids: OrderIds = None, everything: Everything = False) -> None:
-    """Mark dead orders as dealt with; they stay dead."""
-    from services.console import plural
-    from shared.ledger.dead import discard
-
-    ledger, letters = _choose(order_ids, everything=everything)
-    print(f"{plural(discard(ledger, letters), 'dead order')} marked as discarded")
 
 
 class Format(StrEnum):
@@ -280,18 +184,18 @@ class Format(StrEnum):
 
 
 @app.command()
-@_reporting
+@reporting
 def generate(
     count: Annotated[int, typer.Argument(min=0, metavar="N")],
     seed: Annotated[int | None, typer.Option(help="The same seed gives the same orders.")] = None,
-    format: Annotated[Format, typer.Option()] = Format.JSONL,  # noqa: A002  the option's name
+    format: Annotated[Format, typer.Option(help="How to write them.")] = Format.JSONL,  # noqa: A002  the option's name
 ) -> None:
     """Write synthetic orders to standard output."""
     from services.producer import synthetic
 
     if seed is None:
         seed = synthetic.new_seed()
-        _say(f"generating with --seed {seed}")
+        say(f"generating with --seed {seed}")
     out = sys.stdout.buffer
     if format is Format.CSV:
         out.writelines(f"{line}\n".encode() for line in synthetic.as_csv(count, seed))
@@ -309,9 +213,9 @@ class Message(StrEnum):
 
 
 @app.command()
-@_reporting
-def schema(message: Annotated[Message, typer.Argument()] = Message.ORDER) -> None:
-    """Print the JSON Schema of an order, of a batch on the queue, or of a payment."""
+@reporting
+def schema(message: Annotated[Message, typer.Argument(help="Which.")] = Message.ORDER) -> None:
+    """Print the JSON Schema of a message."""
     from shared.schema import Order, OrderBatch, Payment
 
     models: dict[Message, type[BaseModel]] = {
@@ -319,17 +223,17 @@ def schema(message: Annotated[Message, typer.Argument()] = Message.ORDER) -> Non
         Message.BATCH: OrderBatch,
         Message.PAYMENT: Payment,
     }
-    _print_json(models[message].model_json_schema())
+    print_json(models[message].model_json_schema())
 
 
 @app.command()
-@_reporting
+@reporting
 def config(as_json: AsJson = False) -> None:
     """Print the settings in force, and where each came from."""
     from services.console import print_mapping
     from shared.settings import mask_password
 
-    settings = _settings()
+    settings = read_settings()
     found = {
         name.upper(): {
             "value": mask_password(value) if isinstance(value, str) else value,
@@ -339,7 +243,7 @@ def config(as_json: AsJson = False) -> None:
         for name, value in settings
     }
     if as_json:
-        _print_json(found)
+        print_json(found)
     else:
         print_mapping(
             [
@@ -347,62 +251,3 @@ def config(as_json: AsJson = False) -> None:
                 for name, item in found.items()
             ]
         )
-
-
-def _settings(**overrides: object) -> Settings:
-    from shared.logs import set_up_logs
-    from shared.settings import load_settings
-
-    settings = load_settings(**overrides)
-    set_up_logs(settings)
-    return settings
-
-
-@contextmanager
-def _reading(settings: Settings) -> Iterator[tuple[Ledger, Connection]]:
-    """Open the ledger that is there, and one snapshot of it."""
-    from shared.ledger.opening import open_ledger
-
-    ledger = open_ledger(settings, create=False)
-    try:
-        with ledger.database.read() as connection:
-            yield ledger, connection
-    finally:
-        ledger.database.close()
-
-
-def _choose(order_ids: list[str] | None, *, everything: bool) -> tuple[Ledger, list[DeadLetter]]:
-    """Find the dead letters that a command is about."""
-    from shared.ledger.dead import dead_letters
-    from shared.ledger.opening import open_ledger
-
-    if bool(order_ids) == everything:
-        raise UsageError("name the orders, or say --all")
-    ledger = open_ledger(_settings(), create=False)
-    with ledger.database.read() as connection:
-        letters = dead_letters(connection, order_ids)
-    missing = set(order_ids or ()) - {letter.order_id for letter in letters}
-    if missing:
-        raise UsageError(f"not dead: {', '.join(sorted(missing))}; nothing was changed")
-    return ledger, letters
-
-
-def _print_json(value: Any) -> None:  # noqa: ANN401
-    print(json.dumps(value, indent=2, ensure_ascii=False))
-
-
-def _say(line: str) -> None:
-    print(f"orderly: {' '.join(line.splitlines())}", file=sys.stderr)
-
-
-def _print_anything() -> None:
-    """Let no terminal's alphabet be an error: what it lacks is printed as an escape."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-
-
-def _drop_output() -> None:
-    # Whoever read our output has gone, as in `orderly journal | head`. Python would complain
-    # when it flushes standard output at exit: let it flush into nothing.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

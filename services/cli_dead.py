@@ -1,0 +1,76 @@
+"""``orderly dead``: what became of orders that could not be paid for is decided here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from services.cli_support import AsJson, print_json, read_settings, reading, reporting
+from shared.errors import UsageError
+
+if TYPE_CHECKING:
+    from shared.ledger.dead import DeadLetter
+    from shared.ledger.opening import Ledger
+
+app = typer.Typer(
+    help="Dead orders: list, retry or discard them.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+OrderIds = Annotated[list[str] | None, typer.Argument(metavar="[ORDER_ID]...")]
+Everything = Annotated[bool, typer.Option("--all", help="Every dead order.")]
+
+
+@app.command("list")
+@reporting
+def list_(as_json: AsJson = False) -> None:
+    """List the dead orders."""
+    from services.console import print_dead
+    from shared.ledger.dead import dead_letters
+
+    with reading(read_settings()) as (_, connection):
+        letters = dead_letters(connection)
+    if as_json:
+        print_json([letter.as_dict() for letter in letters])
+    else:
+        print_dead(letters)
+
+
+@app.command("retry")
+@reporting
+def retry(order_ids: OrderIds = None, everything: Everything = False) -> None:
+    """Open dead orders again, to be settled."""
+    from services.console import plural
+    from shared.ledger.dead import retry as open_again
+
+    ledger, letters = _choose(order_ids, everything=everything)
+    retried = len(open_again(ledger, letters))
+    print(f"{plural(retried, 'dead order')} open again, for a running pipeline or the next run")
+
+
+@app.command("discard")
+@reporting
+def discard(order_ids: OrderIds = None, everything: Everything = False) -> None:
+    """Mark dead orders as dealt with; they stay dead."""
+    from services.console import plural
+    from shared.ledger.dead import discard as mark
+
+    ledger, letters = _choose(order_ids, everything=everything)
+    print(f"{plural(mark(ledger, letters), 'dead order')} marked as discarded")
+
+
+def _choose(order_ids: list[str] | None, *, everything: bool) -> tuple[Ledger, list[DeadLetter]]:
+    """Find the dead letters that a command is about."""
+    from shared.ledger.dead import dead_letters
+    from shared.ledger.opening import open_ledger
+
+    if bool(order_ids) == everything:
+        raise UsageError("name the orders, or say --all")
+    ledger = open_ledger(read_settings(), create=False)
+    with ledger.database.read() as connection:
+        letters = dead_letters(connection, order_ids)
+    missing = set(order_ids or ()) - {letter.order_id for letter in letters}
+    if missing:
+        raise UsageError(f"not dead: {', '.join(sorted(missing))}; nothing was changed")
+    return ledger, letters

@@ -1,0 +1,115 @@
+"""What all commands share: settings, a snapshot to read, and how errors and output end."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import os
+import sys
+from contextlib import contextmanager
+from functools import wraps
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
+
+import typer
+
+from shared.errors import OrderlyError, OutputUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from sqlalchemy import Connection
+
+    from shared.ledger.opening import Ledger
+    from shared.settings import Settings
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+_OUT_OF_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+
+
+def reporting(command: Callable[P, R]) -> Callable[P, R]:
+    """Turn the errors raised on purpose into one line and an exit code."""
+
+    @wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        _print_anything()
+        try:
+            with _writing_out():
+                return command(*args, **kwargs)
+        except OrderlyError as error:
+            say(str(error))
+            raise typer.Exit(error.exit_code) from None
+        except BrokenPipeError:
+            _drop_output()
+            raise typer.Exit(0) from None
+
+    return wrapped
+
+
+@contextmanager
+def _writing_out() -> Iterator[None]:
+    """Bring out what a command printed while its fate can still be told."""
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        if error.errno not in _OUT_OF_ROOM:
+            raise
+        _drop_output()
+        raise OutputUnavailable(
+            f"standard output takes no more: {error.strerror}; make room and run it again"
+        ) from None
+
+
+def read_settings(**overrides: object) -> Settings:
+    """Load the settings; options of the command line come before the environment."""
+    from shared.logs import set_up_logs
+    from shared.settings import load_settings
+
+    settings = load_settings(**overrides)
+    set_up_logs(settings)
+    return settings
+
+
+@contextmanager
+def reading(settings: Settings) -> Iterator[tuple[Ledger, Connection]]:
+    """Open the ledger that is there, and one snapshot of it."""
+    from shared.ledger.opening import open_ledger
+
+    ledger = open_ledger(settings, create=False)
+    try:
+        with ledger.database.read() as connection:
+            yield ledger, connection
+    finally:
+        ledger.database.close()
+
+
+def print_json(value: Any) -> None:  # noqa: ANN401
+    """Print a value as JSON, for programs."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def say(line: str) -> None:
+    """Say something on standard error, in one line."""
+    print(f"orderly: {' '.join(line.splitlines())}", file=sys.stderr)
+
+
+def _print_anything() -> None:
+    """Let no terminal's alphabet be an error: what it lacks is printed as an escape."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _drop_output() -> None:
+    # Whoever read our output has gone, as in `orderly journal | head`. Python would complain
+    # when it flushes standard output at exit: let it flush into nothing.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
