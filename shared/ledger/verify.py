@@ -16,7 +16,15 @@ from shared.errors import InvalidBatch
 from shared.ledger import postings as books
 from shared.ledger.journal import Position, digest, positions
 from shared.ledger.reports import Totals, totals
-from shared.ledger.tables import accounts, identities, journal, outcomes, tallies, transfers
+from shared.ledger.tables import (
+    LOW_BITS,
+    accounts,
+    identities,
+    journal,
+    outcomes,
+    tallies,
+    transfers,
+)
 from shared.schema import Order, decode_batch, encode_order
 
 if TYPE_CHECKING:
@@ -79,7 +87,7 @@ def verify(ledger: Ledger, connection: sa.Connection) -> Proof:
     places = positions(connection)
     counted = _check_orders(connection, proof, places)
     _check_tallies(connection, proof, counted)
-    _check_heads(connection, proof, places)
+    _check_heads(ledger, connection, proof, places)
     _check_books(ledger, connection, proof)
     _check_equation(proof)
     return proof
@@ -151,21 +159,25 @@ _OUTCOMES = (
 _IDENTITIES = sa.select(identities).order_by(identities.c.partition, identities.c.number)
 
 
-def _check_orders(
-    connection: sa.Connection, proof: Proof, places: list[Position]
-) -> Counter[tuple[int, str, str]]:
+# Orders and their amount, by partition, status and currency.
+_Counts = dict[tuple[int, str, str], tuple[int, int]]
+
+
+def _check_orders(connection: sa.Connection, proof: Proof, places: list[Position]) -> _Counts:
     """Hold orders, identities and outcomes against each other; count the outcomes."""
     cursors = {place.partition: place.cursor for place in places}
     streaming = connection.execution_options(yield_per=_PAGE)
     names = _Stream(streaming.execute(_IDENTITIES), proof, "identity")
     results = _Stream(streaming.execute(_OUTCOMES), proof, "outcome")
-    counted: Counter[tuple[int, str, str]] = Counter()
+    counted: _Counts = {}
     for entry in _journal(connection, proof, places):
         key = entry.partition, entry.number
         identity, outcome = names.take(key), results.take(key)
         is_settled = entry.number <= cursors.get(entry.partition, 0)
         if outcome is not None:
-            counted[entry.partition, outcome.status, outcome.currency] += 1
+            kind = entry.partition, outcome.status, outcome.currency
+            orders, amount = counted.get(kind, (0, 0))
+            counted[kind] = orders + 1, amount + outcome.amount
             _check_outcome(proof, entry, outcome)
         if is_settled != (outcome is not None):
             state = "has passed it, but it has no outcome" if is_settled else "has not come there"
@@ -200,8 +212,12 @@ class _Stream:
             return None
         row, self._next = self._next, next(self._rows, None)
         while self._next is not None and (self._next.partition, self._next.number) == key:
-            # Only a transfer can be there twice, and only where its unique index is gone.
-            self._proof.add("transfer", f"order {row.order_id}", "was moved more than once")
+            if self._next.order_id == row.order_id:
+                # Only a transfer can be there twice, and only where its unique index is gone.
+                self._proof.add("transfer", f"order {row.order_id}", "was moved more than once")
+            else:
+                where = f"order {self._next.order_id} (partition {key[0]}, number {key[1]})"
+                self._proof.add(self._what, where, f"the number belongs to {row.order_id}, too")
             self._next = next(self._rows, None)
         return row
 
@@ -244,23 +260,31 @@ def _check_outcome(proof: Proof, entry: _Numbered, outcome: Any) -> None:  # noq
         proof.add("transfer", where, f"was moved from {outcome.debit} to {outcome.credit}")
 
 
-def _check_tallies(
-    connection: sa.Connection, proof: Proof, counted: Counter[tuple[int, str, str]]
-) -> None:
-    rows = connection.execute(sa.select(tallies).where(tallies.c.orders != 0))
-    kept = {(row.partition, row.status, row.currency): row.orders for row in rows}
-    found = {key: count for key, count in counted.items() if key[1] != "retried"}
-    for key in sorted(kept.keys() | found.keys()):
-        if kept.get(key, 0) != found.get(key, 0):
-            partition, status, currency = key
+def _check_tallies(connection: sa.Connection, proof: Proof, counted: _Counts) -> None:
+    kept = {
+        (row.partition, row.status, row.currency): (
+            row.orders,
+            (row.amount_high << LOW_BITS) + row.amount_low,
+        )
+        for row in connection.execute(sa.select(tallies))
+    }
+    found = {kind: count for kind, count in counted.items() if kind[1] != "retried"}
+    for kind in sorted(kept.keys() | found.keys()):
+        said, is_so = kept.get(kind, (0, 0)), found.get(kind, (0, 0))
+        if said != is_so:
+            partition, status, currency = kind
             proof.add(
                 "tally",
                 f"partition {partition}, {status} in {currency}",
-                f"{found.get(key, 0)} orders are, the tally says {kept.get(key, 0)}",
+                f"{is_so[0]} orders of {is_so[1]} are, the tally says {said[0]} of {said[1]}",
             )
 
 
-def _check_heads(connection: sa.Connection, proof: Proof, places: list[Position]) -> None:
+def _check_heads(
+    ledger: Ledger, connection: sa.Connection, proof: Proof, places: list[Position]
+) -> None:
+    for partition in sorted(set(range(ledger.partitions)) - {place.partition for place in places}):
+        proof.add("numbers", f"partition {partition}", "its head or its cursor is missing")
     rows = connection.execute(
         sa.select(identities.c.partition, sa.func.count()).group_by(identities.c.partition)
     )
@@ -333,7 +357,12 @@ def _check_accounts(
     for row in connection.execute(sa.select(accounts)):
         total = sums.pop(row.account, 0)
         times_opened = openings.pop(row.account, 0)
-        if row.kind != "customer":
+        kind, *_, currency = row.account.split("/")
+        if (row.kind, row.currency) != (kind, currency):
+            proof.add(
+                "account", f"account {row.account}", f"is kept as a {row.kind}'s in {row.currency}"
+            )
+        if kind != "customer":
             continue
         if row.balance != total:
             proof.add(

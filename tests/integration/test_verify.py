@@ -1,0 +1,413 @@
+"""`orderly verify` finds every kind of damage, and names it: which rule, and where."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+from services.payment.gateway import LedgerGateway, PermanentFailure
+from services.payment.settle import Settler
+from shared.ledger import dead
+from shared.ledger.opening import open_ledger
+from shared.ledger.verify import Violation, verify
+from shared.settings import load_settings
+from tests.books import assert_proven, order, take_in
+from tests.orderly import Orderly
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from services.payment.gateway import Charge, Declined, Paid
+
+# In a ledger of one partition, in the order of their numbers. The account starts with 1000.
+PAID, DECLINED, DEAD, RETRIED, LAST = "o-paid", "o-declined", "o-dead", "o-retried", "o-last"
+BLOCK = [
+    order(PAID, "c-1", 300),
+    order(DECLINED, "c-1", 5000),
+    order(DEAD, "c-2", 100),
+    order(RETRIED, "c-2", 200),
+    order(LAST, "c-3", 50),
+]
+
+
+class Refusing(LedgerGateway):
+    """Refuses one order always, and another one at its first attempt."""
+
+    def charge(self, charge: Charge) -> Paid | Declined:
+        if (charge.order.order_id, charge.attempt) in {(DEAD, 1), (DEAD, 2), (RETRIED, 1)}:
+            raise PermanentFailure("stolen card")
+        return super().charge(charge)
+
+
+@pytest.fixture(scope="module")
+def settled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ledger that holds an order of every fate, and verifies; numbers 1 to 3 are one entry."""
+    path = tmp_path_factory.mktemp("settled") / "orderly.db"
+    settings = load_settings(ledger_url=f"sqlite:///{path}", partitions=1, opening_balance=1000)
+    ledger = open_ledger(settings)
+    take_in(ledger, BLOCK, batch_size=3)
+    worker = Settler(ledger, Refusing(), worker="w-1", batch_size=200, max_attempts=5)
+    worker.settle_partition(0)
+    with ledger.database.read() as connection:
+        letters = dead.dead_letters(connection, [RETRIED])
+    dead.retry(ledger, letters)
+    worker.settle_partition(0)
+    assert_proven(ledger)
+    ledger.database.close()
+    with sqlite3.connect(path) as raw:
+        found = dict(raw.execute("SELECT number, status FROM outcomes"))
+        raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    raw.close()
+    assert found == {1: "paid", 2: "declined", 3: "dead", 4: "retried", 5: "paid", 6: "paid"}
+    return path
+
+
+def damage(settled: Path, folder: Path, *statements: str) -> Orderly:
+    """Copy the settled ledger and change it by hand."""
+    damaged = Orderly(folder)
+    damaged.ledger.parent.mkdir()
+    shutil.copy(settled, damaged.ledger)
+    with sqlite3.connect(damaged.ledger) as connection:
+        for statement in statements:
+            assert connection.execute(statement).rowcount != 0, statement
+    connection.close()
+    return damaged
+
+
+class Case(NamedTuple):
+    """A damage, and one violation that must be found: its check, and a part of its place."""
+
+    check: str
+    where: str
+    statements: tuple[str, ...]
+
+
+_LAX_TRANSFERS = (
+    "CREATE TABLE lax AS SELECT * FROM transfers",
+    "DROP TABLE transfers",
+    "ALTER TABLE lax RENAME TO transfers",
+)
+CASES = {
+    "a transfer is removed": Case(
+        "transfer", PAID, ("DELETE FROM transfers WHERE order_id = 'o-paid'",)
+    ),
+    "a transfer is doubled without the unique index": Case(
+        "transfer",
+        PAID,
+        (
+            *_LAX_TRANSFERS,
+            (
+                "INSERT INTO transfers SELECT 99, order_id, debit, credit, amount, currency, "
+                "made_at FROM transfers WHERE order_id = 'o-paid'"
+            ),
+        ),
+    ),
+    "a transfer is doubled for no order": Case(
+        "transfer",
+        "transfer 99",
+        (
+            (
+                "INSERT INTO transfers SELECT 99, NULL, debit, credit, amount, currency, made_at "
+                "FROM transfers WHERE order_id = 'o-paid'"
+            ),
+        ),
+    ),
+    "a transfer is doubled for an unknown order": Case(
+        "transfer",
+        "o-unknown",
+        (
+            (
+                "INSERT INTO transfers SELECT 99, 'o-unknown', debit, credit, amount, currency, "
+                "made_at FROM transfers WHERE order_id = 'o-paid'"
+            ),
+        ),
+    ),
+    "a transfer is doubled for a declined order": Case(
+        "transfer",
+        DECLINED,
+        (
+            (
+                "INSERT INTO transfers SELECT 99, 'o-declined', debit, credit, amount, currency, "
+                "made_at FROM transfers WHERE order_id = 'o-paid'"
+            ),
+        ),
+    ),
+    "an opening is doubled": Case(
+        "account",
+        "customer/c-1/USD",
+        (
+            (
+                "INSERT INTO transfers SELECT 99, NULL, debit, credit, amount, currency, made_at "
+                "FROM transfers WHERE order_id IS NULL AND credit = 'customer/c-1/USD'"
+            ),
+        ),
+    ),
+    "a transfer's amount is changed": Case(
+        "transfer", PAID, ("UPDATE transfers SET amount = 299 WHERE order_id = 'o-paid'",)
+    ),
+    "a transfer's currency is changed": Case(
+        "transfer", PAID, ("UPDATE transfers SET currency = 'EUR' WHERE order_id = 'o-paid'",)
+    ),
+    "a transfer is taken from somebody else": Case(
+        "transfer",
+        PAID,
+        ("UPDATE transfers SET debit = 'customer/c-3/USD' WHERE order_id = 'o-paid'",),
+    ),
+    "a transfer goes to somebody else": Case(
+        "transfer",
+        PAID,
+        ("UPDATE transfers SET credit = 'customer/c-3/USD' WHERE order_id = 'o-paid'",),
+    ),
+    "an opening is more than it should be": Case(
+        "transfer", "transfer ", ("UPDATE transfers SET amount = 1001 WHERE order_id IS NULL",)
+    ),
+    "the cursor is ahead of the head": Case(
+        "cursor", "partition 0", ("UPDATE cursors SET number = number + 1",)
+    ),
+    "the cursor is behind": Case("cursor", RETRIED, ("UPDATE cursors SET number = number - 1",)),
+    "the cursor is at the start": Case("cursor", PAID, ("UPDATE cursors SET number = 0",)),
+    "the head is ahead of the journal": Case(
+        "numbers", "partition 0", ("UPDATE heads SET number = number + 1",)
+    ),
+    "the head is behind the journal": Case(
+        "numbers", "partition 0", ("UPDATE heads SET number = number - 1",)
+    ),
+    "the count of created orders is changed": Case(
+        "identity", "partition 0", ("UPDATE heads SET created = created + 1",)
+    ),
+    "a head is removed": Case("numbers", "partition 0", ("DELETE FROM heads",)),
+    "a cursor is removed": Case("numbers", "partition 0", ("DELETE FROM cursors",)),
+    "a balance is changed": Case(
+        "balance",
+        "customer/c-1/USD",
+        ("UPDATE accounts SET balance = balance + 1 WHERE account = 'customer/c-1/USD'",),
+    ),
+    "a balance is lost": Case(
+        "balance",
+        "customer/c-1/USD",
+        ("UPDATE accounts SET balance = NULL WHERE account = 'customer/c-1/USD'",),
+    ),
+    "a balance hides behind another kind of account": Case(
+        "account",
+        "customer/c-1/USD",
+        (
+            (
+                "UPDATE accounts SET kind = 'bank', balance = balance + 1 "
+                "WHERE account = 'customer/c-1/USD'"
+            ),
+        ),
+    ),
+    "an account's currency is changed": Case(
+        "account",
+        "customer/c-1/USD",
+        ("UPDATE accounts SET currency = 'EUR' WHERE account = 'customer/c-1/USD'",),
+    ),
+    "a customer's account is removed": Case(
+        "account",
+        "customer/c-1/USD",
+        ("DELETE FROM accounts WHERE account = 'customer/c-1/USD'",),
+    ),
+    "the merchant's account is removed": Case(
+        "account", "merchant/USD", ("DELETE FROM accounts WHERE account = 'merchant/USD'",)
+    ),
+    "an account appears from nowhere": Case(
+        "account",
+        "customer/c-9/USD",
+        ("INSERT INTO accounts VALUES ('customer/c-9/USD', 'customer', 'USD', 0, 0)",),
+    ),
+    "an outcome is removed": Case(
+        "cursor", DECLINED, ("DELETE FROM outcomes WHERE order_id = 'o-declined'",)
+    ),
+    "a paid order is said to be declined": Case(
+        "transfer", PAID, ("UPDATE outcomes SET status = 'declined' WHERE order_id = 'o-paid'",)
+    ),
+    "a declined order is said to be paid": Case(
+        "transfer",
+        DECLINED,
+        ("UPDATE outcomes SET status = 'paid' WHERE order_id = 'o-declined'",),
+    ),
+    "a dead order is said to be declined": Case(
+        "tally",
+        "dead in USD",
+        ("UPDATE outcomes SET status = 'declined' WHERE order_id = 'o-dead'",),
+    ),
+    "a dead order is said to be retried": Case(
+        "identity", DEAD, ("UPDATE outcomes SET status = 'retried' WHERE order_id = 'o-dead'",)
+    ),
+    "a retried number is said to be dead": Case(
+        "identity", RETRIED, ("UPDATE outcomes SET status = 'dead' WHERE status = 'retried'",)
+    ),
+    "a paid outcome's amount is changed": Case(
+        "outcome", PAID, ("UPDATE outcomes SET amount = 299 WHERE order_id = 'o-paid'",)
+    ),
+    "a declined outcome's amount is changed": Case(
+        "outcome", DECLINED, ("UPDATE outcomes SET amount = 1 WHERE order_id = 'o-declined'",)
+    ),
+    "an outcome's currency is changed": Case(
+        "outcome", DECLINED, ("UPDATE outcomes SET currency = 'EUR' WHERE order_id='o-declined'",)
+    ),
+    "an outcome is another order's": Case(
+        "outcome", DECLINED, ("UPDATE outcomes SET order_id = 'x' WHERE order_id='o-declined'",)
+    ),
+    "an outcome appears beyond the journal": Case(
+        "outcome",
+        "o-x",
+        ("INSERT INTO outcomes VALUES (0, 9, 'o-x', 'dead', 1, 'USD', 1, NULL, 1, 'w', NULL)",),
+    ),
+    "an identity is removed": Case(
+        "identity", DECLINED, ("DELETE FROM identities WHERE order_id = 'o-declined'",)
+    ),
+    "an identity has a number that nobody has": Case(
+        "identity",
+        DECLINED,
+        ("UPDATE identities SET number = 99 WHERE order_id = 'o-declined'",),
+    ),
+    "an identity has another order's number": Case(
+        "identity",
+        DECLINED,
+        ("UPDATE identities SET number = 1 WHERE order_id = 'o-declined'",),
+    ),
+    "an identity has the next order's number": Case(
+        "identity",
+        DECLINED,
+        ("UPDATE identities SET number = 3 WHERE order_id = 'o-declined'",),
+    ),
+    "an identity has another partition": Case(
+        "identity",
+        DECLINED,
+        ("UPDATE identities SET partition = 1 WHERE order_id = 'o-declined'",),
+    ),
+    "an identity's digest is changed": Case(
+        "identity",
+        DECLINED,
+        ("UPDATE identities SET digest = zeroblob(16) WHERE order_id = 'o-declined'",),
+    ),
+    "an identity appears beyond the journal": Case(
+        "identity", "o-x", ("INSERT INTO identities VALUES ('o-x', zeroblob(16), 0, 9)",)
+    ),
+    "a journal entry is removed from the middle": Case(
+        "numbers", "numbers 6 to 6", ("DELETE FROM journal WHERE first = 4",)
+    ),
+    "the journal's last entry is removed": Case(
+        "numbers", "partition 0", ("DELETE FROM journal WHERE first = 6",)
+    ),
+    "a byte of a price in the journal is changed": Case(
+        "journal",
+        "numbers 1 to 3",
+        (
+            (
+                "UPDATE journal SET body = CAST(replace(CAST(body AS TEXT), '300', '301') AS BLOB) "
+                "WHERE first = 1"
+            ),
+        ),
+    ),
+    "a byte of the journal's syntax is changed": Case(
+        "journal",
+        "numbers 1 to 3",
+        ("UPDATE journal SET body = CAST('[' || substr(body, 2) AS BLOB) WHERE first = 1",),
+    ),
+    "an entry's digest is changed": Case(
+        "journal", "numbers 1 to 3", ("UPDATE journal SET digest = zeroblob(16) WHERE first = 1",)
+    ),
+    "an entry's end is changed": Case(
+        "journal", "numbers 1 to 2", ("UPDATE journal SET last = 2 WHERE first = 1",)
+    ),
+    "a tally's count is changed": Case(
+        "tally",
+        "declined in USD",
+        ("UPDATE tallies SET orders = orders + 1 WHERE status = 'declined'",),
+    ),
+    "a tally is removed": Case(
+        "tally", "declined in USD", ("DELETE FROM tallies WHERE status = 'declined'",)
+    ),
+    "the low half of a paid tally is changed": Case(
+        "tally",
+        "paid in USD",
+        ("UPDATE tallies SET amount_low = amount_low + 1 WHERE status = 'paid'",),
+    ),
+    "the high half of a paid tally is changed": Case(
+        "tally",
+        "paid in USD",
+        ("UPDATE tallies SET amount_high = amount_high + 1 WHERE status = 'paid'",),
+    ),
+    "the amount of a declined tally is changed": Case(
+        "tally",
+        "declined in USD",
+        ("UPDATE tallies SET amount_low = amount_low + 1 WHERE status = 'declined'",),
+    ),
+    "an amount hides in a tally of no orders": Case(
+        "tally", "paid in EUR", ("INSERT INTO tallies VALUES (0, 'paid', 'EUR', 0, 0, 7)",)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_damage_is_found_and_named(settled: Path, tmp_path: Path, name: str) -> None:
+    case = CASES[name]
+    damaged = damage(settled, tmp_path, *case.statements)
+    ledger = open_ledger(load_settings(ledger_url=f"sqlite:///{damaged.ledger}"))
+    with ledger.database.read() as connection:
+        proof = verify(ledger, connection)
+    ledger.database.close()
+    assert names(proof.violations, case), proof.violations
+
+
+@pytest.mark.parametrize(
+    "name", ["a transfer is removed", "a balance is changed", "the cursor is behind"]
+)
+def test_the_command_names_the_damage_and_fails(settled: Path, tmp_path: Path, name: str) -> None:
+    case = CASES[name]
+    damaged = damage(settled, tmp_path, *case.statements)
+    proof = damaged.json("verify", code=1)
+    assert proof["ok"] is False
+    assert names([Violation(**each) for each in proof["violations"]], case), proof
+    shown = damaged("verify")
+    assert shown.code == 1
+    assert case.check in shown.out + shown.err
+    assert case.where in shown.out + shown.err
+
+
+def test_two_identities_of_one_number_are_no_doubled_transfer(
+    settled: Path, tmp_path: Path
+) -> None:
+    case = CASES["an identity has another order's number"]
+    violations = damage(settled, tmp_path, *case.statements).json("verify", code=1)["violations"]
+    assert {each["check"] for each in violations} == {"identity"}
+    assert all(PAID in each["where"] or DECLINED in each["where"] for each in violations)
+
+
+def names(violations: list[Violation], case: Case) -> bool:
+    return any(each.check == case.check and case.where in each.where for each in violations)
+
+
+def test_the_ledger_is_sound_before_it_is_damaged(settled: Path, tmp_path: Path) -> None:
+    proof = damage(settled, tmp_path).json("verify")
+    assert (proof["ok"], proof["violations"]) == (True, [])
+    assert (proof["created"], proof["paid"], proof["declined"], proof["dead"]) == (5, 3, 1, 1)
+
+
+def test_open_orders_are_no_violation(tmp_path: Path) -> None:
+    pipeline = Orderly(tmp_path)
+    ledger = open_ledger(load_settings(ledger_url=f"sqlite:///{pipeline.ledger}"))
+    take_in(ledger, [order(f"o-{number}", f"c-{number}") for number in range(40)])
+    Settler(ledger, LedgerGateway(), worker="w", batch_size=2, max_attempts=5).settle_partition(3)
+    ledger.database.close()
+    proof = pipeline.json("verify")
+    assert proof["ok"] is True
+    assert proof["open"] > 0
+    assert proof["paid"] > 0
+
+
+def test_more_violations_than_anybody_reads_are_counted(settled: Path, tmp_path: Path) -> None:
+    damaged = damage(
+        settled,
+        tmp_path,
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 250) "
+        "INSERT INTO accounts SELECT 'customer/x-' || i || '/USD', 'customer', 'USD', 0, 0 FROM n",
+    )
+    violations = damaged.json("verify", code=1)["violations"]
+    assert len(violations) == 101
+    assert violations[-1]["message"] == "and 150 more"
