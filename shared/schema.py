@@ -14,7 +14,6 @@ from __future__ import annotations
 import gc
 import json
 from datetime import UTC, datetime
-from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple, Self
 
 from pydantic import (
@@ -82,7 +81,7 @@ class _UtcTime:
 
 
 def _to_utc(instant: datetime) -> datetime:
-    if instant.tzinfo is UTC:
+    if instant.tzinfo == UTC:
         return instant
     try:
         return instant.astimezone(UTC)
@@ -111,7 +110,7 @@ class Order(_Model):
     placed_at: Annotated[datetime, _UtcTime]
     items: Annotated[tuple[LineItem, ...], Field(min_length=1, max_length=500)]
 
-    @cached_property
+    @property
     def total(self) -> int:
         """What the order costs, in minor units of its currency."""
         return sum([item.quantity * item.unit_price for item in self.items])
