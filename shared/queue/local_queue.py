@@ -60,6 +60,8 @@ class _Lane:
         self.queue = joinable
         # A feeder thread that meets a pipe without a reader shall end quietly: see discard().
         joinable._ignore_epipe = True  # noqa: SLF001
+        # Nor shall the end of this process wait for it: what is in it is in the journal, too.
+        joinable.cancel_join_thread()
         self.taken: Any = context.RawValue("Q", 0)
         self.sent = 0
         self.owed: set[int] = set()
@@ -95,7 +97,6 @@ class _Lane:
         """
         with self.lock:
             self.is_discarded = True
-            self.queue.cancel_join_thread()
             self.queue._reader.close()  # noqa: SLF001
             self.queue.close()
 
