@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import gc
 import json
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple, Self
 
@@ -241,6 +242,47 @@ def decode_batch(raw: bytes | str) -> OrderBatch:
     except ValidationError as error:
         raise InvalidBatch("; ".join(str(reason) for reason in _reasons(error)[:3])) from None
     return batch
+
+
+class BatchHeader(NamedTuple):
+    """What a message claims to be, without its orders.
+
+    Attributes:
+        is_nudge: It carries no orders.
+    """
+
+    ledger_id: str
+    partition: int
+    first: int
+    last: int
+    is_nudge: bool
+
+
+_HEADER = re.compile(
+    rb'\{"schema_version":1,"ledger_id":"([0-9a-zA-Z._:-]{1,64})","partition":(\d{1,9}),'
+    rb'"first":(\d{1,18}),"last":(\d{1,18}),"orders":\[(\]\}$)?'
+)
+
+
+def read_header(raw: bytes) -> BatchHeader:
+    """Read what a queue message claims to be, and look at its orders only if it is unusual.
+
+    Every genuine message begins as ``encode_batch`` wrote it. Most of them need not be parsed: a
+    consumer that lags reads the journal, and meets its messages when their orders are settled.
+
+    Raises:
+        InvalidBatch: It is not an OrderBatch of this schema version.
+    """
+    match = _HEADER.match(raw)
+    if match is not None:
+        ledger_id, partition, first, last, end = match.groups()
+        return BatchHeader(
+            ledger_id.decode(), int(partition), int(first), int(last), is_nudge=end is not None
+        )
+    batch = decode_batch(raw)
+    return BatchHeader(
+        batch.ledger_id, batch.partition, batch.first, batch.last, is_nudge=not batch.orders
+    )
 
 
 def tune_gc() -> None:

@@ -19,7 +19,7 @@ from shared.errors import InvalidBatch
 from shared.ledger import settlement as books
 from shared.ledger.journal import digest
 from shared.ledger.postings import Failed, customer_account
-from shared.schema import Order, Payment, PaymentStatus, decode_batch
+from shared.schema import Payment, PaymentStatus, decode_batch, read_header
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from services.payment.gateway import Gateway
     from shared.ledger.opening import Ledger
+    from shared.schema import BatchHeader, Order
 
 STINT = 1.0
 """Seconds after which a partition makes way for the others."""
@@ -70,10 +71,8 @@ class Stint(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """Orders that the journal vouches for, or that claim so."""
+    """An entry's orders, and the digest by which the journal vouches for them."""
 
-    first: int
-    last: int
     digest: bytes
     orders: tuple[Order, ...]
 
@@ -125,21 +124,21 @@ class Settler:
             LedgerUnavailable: What was not committed is still open.
         """
         try:
-            batch = decode_batch(message)
+            header = read_header(message)
         except InvalidBatch:
             return Stint(Delivery.UNREADABLE)
-        ledger = self._ledger
-        if batch.ledger_id != ledger.ledger_id or batch.partition >= ledger.partitions:
+        ledger, partition = self._ledger, header.partition
+        if header.ledger_id != ledger.ledger_id or partition >= ledger.partitions:
             return Stint(Delivery.FOREIGN)
-        self._on_progress(batch.partition)
-        if not batch.orders:
-            return self.settle_partition(batch.partition)
-        offered = _Batch(batch.first, batch.last, digest(message), batch.orders)
+        self._on_progress(partition)
+        if header.is_nudge:
+            return self.settle_partition(partition)
+        known = digest(message)
         with ledger.database.read() as connection:
-            delivery = _recognise(connection, batch.partition, offered)
+            delivery = _recognise(connection, header, known)
         if delivery is Delivery.FRESH:
-            self._last_batch[batch.partition] = offered
-        return self.settle_partition(batch.partition, delivery)
+            self._last_batch[partition] = _Batch(known, decode_batch(message).orders)
+        return self.settle_partition(partition, delivery)
 
     def settle_partition(self, partition: int, delivery: Delivery = Delivery.NUDGE) -> Stint:
         """Settle what the journal holds for a partition, for about a second.
@@ -174,13 +173,13 @@ class Settler:
             batch = self._last_batch.get(partition)
             if batch is None or batch.digest != entry.digest:
                 body = books.body(connection, partition, entry.first)
-                batch = _Batch(entry.first, entry.last, entry.digest, decode_batch(body).orders)
+                batch = _Batch(entry.digest, decode_batch(body).orders)
                 self._last_batch[partition] = batch
             limit = 1 if cursor.number < cursor.singly_until else self._batch_size
             start = cursor.number + 1 - entry.first
             orders = batch.orders[start : start + limit]
             names = {_account(order) for order in orders}
-            balances = books.balances(self._ledger, connection, names)
+            balances = books.balances(self._ledger, connection, partition, names)
         return _Work(cursor, orders, entry.attempts, balances)
 
     def _decide(self, work: _Work, deadline: float) -> books.Settlement:
@@ -262,13 +261,13 @@ def _understand(answer: object, charge: Charge) -> _Answer:
     return _PAID
 
 
-def _recognise(connection: sa.Connection, partition: int, offered: _Batch) -> Delivery:
-    """Hold a message that carries orders against the journal and the cursor."""
-    cursor = books.peek(connection, partition)
+def _recognise(connection: sa.Connection, offered: BatchHeader, known: bytes) -> Delivery:
+    """Hold a message that carries orders, and its digest, against the journal and the cursor."""
+    cursor = books.peek(connection, offered.partition)
     if not 1 <= offered.first <= offered.last <= cursor.head:
         return Delivery.FORGED
-    entry = books.entry_at(connection, partition, offered.first)
-    if (entry.first, entry.last, entry.digest) != (offered.first, offered.last, offered.digest):
+    entry = books.entry_at(connection, offered.partition, offered.first)
+    if (entry.first, entry.last, entry.digest) != (offered.first, offered.last, known):
         return Delivery.FORGED
     if offered.last <= cursor.number:
         return Delivery.REDELIVERED

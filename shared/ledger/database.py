@@ -104,12 +104,17 @@ class Database:
 
         return self.prepared(("upsert", table, adding, setting), build)
 
-    def select_any(self, columns: Columns, key: Any) -> Any:  # noqa: ANN401
-        """A SELECT of the rows whose ``key`` is among the values bound as ``values``."""
-        return self.prepared(
-            ("select_any", columns, key),
-            lambda: sa.select(*columns).where(self.backend.any_of(key, "values")),
-        )
+    def select_any(self, columns: Columns, key: Any, *, of: Any = None) -> Any:  # noqa: ANN401
+        """A SELECT of the rows whose ``key`` is among the values bound as ``values``.
+
+        With ``of``, only those where that column is the value bound as ``of``.
+        """
+
+        def build() -> Any:  # noqa: ANN401
+            query = sa.select(*columns).where(self.backend.any_of(key, "values"))
+            return query if of is None else query.where(of == sa.bindparam("of"))
+
+        return self.prepared(("select_any", columns, key, of), build)
 
     @contextmanager
     def _translating(self) -> Iterator[None]:

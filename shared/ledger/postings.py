@@ -9,6 +9,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from shared.ledger.tables import (
+    HOUSE,
     LOW_BITS,
     LOW_MASK,
     accounts,
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from shared.ledger.opening import Ledger
     from shared.ledger.settlement import Settlement
 
-_ACCOUNT = ("account", "kind", "currency", "balance", "opened_at")
+_ACCOUNT = ("partition", "account", "kind", "currency", "balance", "opened_at")
 _TRANSFER = ("order_id", "debit", "credit", "amount", "currency", "made_at")
 _OUTCOME = (
     "partition",
@@ -91,9 +92,10 @@ def postings(ledger: Ledger, settlement: Settlement, now: int) -> list[Insert]:
 
 def _opened(ledger: Ledger, settlement: Settlement, now: int) -> Iterator[Insert]:
     currencies = sorted(set(settlement.opened.values()))
-    house = [(bank_account(currency), "bank", currency, None, now) for currency in currencies]
-    house += [
-        (merchant_account(currency), "merchant", currency, None, now) for currency in currencies
+    house = [
+        (HOUSE, name_of(currency), kind, currency, None, now)
+        for kind, name_of in (("bank", bank_account), ("merchant", merchant_account))
+        for currency in currencies
     ]
     yield Insert(ledger.database.insert_new(accounts), _ACCOUNT, house)
     openings = [
@@ -105,7 +107,7 @@ def _opened(ledger: Ledger, settlement: Settlement, now: int) -> Iterator[Insert
 
 def _balances(ledger: Ledger, settlement: Settlement, now: int) -> Insert:
     rows = [
-        (name, "customer", name.rpartition("/")[2], balance, now)
+        (settlement.before.partition, name, "customer", name.rpartition("/")[2], balance, now)
         for name, balance in settlement.balances.items()
     ]
     return Insert(ledger.database.upsert(accounts, setting=("balance",)), _ACCOUNT, rows)

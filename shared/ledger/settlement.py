@@ -75,11 +75,16 @@ def body(connection: sa.Connection, partition: int, first: int) -> bytes:
     return found
 
 
-def balances(ledger: Ledger, connection: sa.Connection, names: set[str]) -> dict[str, int]:
-    """Read the balances of those accounts that exist, in minor units."""
+def balances(
+    ledger: Ledger, connection: sa.Connection, partition: int, names: set[str]
+) -> dict[str, int]:
+    """Read the balances of those accounts of a partition that exist, in minor units."""
     database = ledger.database
-    known = database.select_any((accounts.c.account, accounts.c.balance), accounts.c.account)
-    rows = connection.execute(known, {"values": database.backend.bind_list(sorted(names))})
+    known = database.select_any(
+        (accounts.c.account, accounts.c.balance), accounts.c.account, of=accounts.c.partition
+    )
+    values = database.backend.bind_list(sorted(names))
+    rows = connection.execute(known, {"values": values, "of": partition})
     return dict(rows.all())
 
 
