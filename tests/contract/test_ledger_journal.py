@@ -161,6 +161,28 @@ def test_a_block_whose_transaction_breaks_leaves_nothing(
     assert take_in(ledger, [order("o-1")]).verdicts == [Verdict.CREATED]
 
 
+def test_an_id_that_another_producer_wins_meanwhile_is_judged_anew(
+    new_ledger: NewLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = new_ledger(partitions=2)
+    take_in(ledger, [order("o-1", "c-1", 1)])
+    look, looked = the_journal._known, []
+
+    def look_too_early(*arguments: Any) -> dict[str, bytes]:
+        looked.append(arguments)
+        return {} if len(looked) == 1 else look(*arguments)
+
+    monkeypatch.setattr(the_journal, "_known", look_too_early)
+    block = [order("o-2", "c-2"), order("o-1", "c-2", 2), order("o-1", "c-1", 1)]
+    assert take_in(ledger, block).verdicts == [
+        Verdict.CREATED,
+        Verdict.CONFLICT,
+        Verdict.DUPLICATE,
+    ]
+    assert len(looked) == 2
+    assert_proven(ledger)
+
+
 def test_producers_at_once_share_identities_and_numbers(new_ledger: NewLedger) -> None:
     ledger = new_ledger(partitions=2)
     # Each producer has its own customer for the same ids: only one of them can win.
