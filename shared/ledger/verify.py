@@ -17,6 +17,7 @@ from shared.ledger import postings as books
 from shared.ledger.journal import Position, digest, positions
 from shared.ledger.reports import Totals, totals
 from shared.ledger.tables import (
+    HOUSE,
     LOW_BITS,
     accounts,
     identities,
@@ -85,10 +86,10 @@ def verify(ledger: Ledger, connection: sa.Connection) -> Proof:
     """Prove the ledger, in the snapshot that ``connection`` is reading."""
     proof = Proof(totals(connection))
     places = positions(connection)
-    counted = _check_orders(connection, proof, places)
+    counted, homes = _check_orders(connection, proof, places)
     _check_tallies(connection, proof, counted)
     _check_heads(ledger, connection, proof, places)
-    _check_books(ledger, connection, proof)
+    _check_books(ledger, connection, proof, homes)
     _check_equation(proof)
     return proof
 
@@ -161,17 +162,23 @@ _IDENTITIES = sa.select(identities).order_by(identities.c.partition, identities.
 
 # Orders and their amount, by partition, status and currency.
 _Counts = dict[tuple[int, str, str], tuple[int, int]]
+# The partition of each account that an order may have been charged to.
+_Homes = dict[str, int]
 
 
-def _check_orders(connection: sa.Connection, proof: Proof, places: list[Position]) -> _Counts:
+def _check_orders(
+    connection: sa.Connection, proof: Proof, places: list[Position]
+) -> tuple[_Counts, _Homes]:
     """Hold orders, identities and outcomes against each other; count the outcomes."""
     cursors = {place.partition: place.cursor for place in places}
     streaming = connection.execution_options(yield_per=_PAGE)
     names = _Stream(streaming.execute(_IDENTITIES), proof, "identity")
     results = _Stream(streaming.execute(_OUTCOMES), proof, "outcome")
     counted: _Counts = {}
+    homes: _Homes = {}
     for entry in _journal(connection, proof, places):
         key = entry.partition, entry.number
+        homes[books.customer_account(entry.order.customer_id, entry.order.currency)] = key[0]
         identity, outcome = names.take(key), results.take(key)
         is_settled = entry.number <= cursors.get(entry.partition, 0)
         if outcome is not None:
@@ -192,7 +199,7 @@ def _check_orders(connection: sa.Connection, proof: Proof, places: list[Position
             proof.add("identity", entry.where, "its identity has the digest of other content")
     names.finish()
     results.finish()
-    return counted
+    return counted, homes
 
 
 class _Stream:
@@ -316,7 +323,7 @@ _STRAY_TRANSFERS = (
 )
 
 
-def _check_books(ledger: Ledger, connection: sa.Connection, proof: Proof) -> None:
+def _check_books(ledger: Ledger, connection: sa.Connection, proof: Proof, homes: _Homes) -> None:
     """Add up every account, in Python's integers, which have no largest."""
     for transfer_id, order_id in connection.execute(_STRAY_TRANSFERS):
         proof.add(
@@ -348,20 +355,24 @@ def _check_books(ledger: Ledger, connection: sa.Connection, proof: Proof) -> Non
             "paid amount",
             f"transfers move {dict(moved)}, the tallies say {proof.totals.paid_amount}",
         )
-    _check_accounts(streaming, proof, sums, openings)
+    _check_accounts(streaming, proof, homes, sums, openings)
 
 
 def _check_accounts(
-    connection: sa.Connection, proof: Proof, sums: Counter[str], openings: Counter[str]
+    connection: sa.Connection,
+    proof: Proof,
+    homes: _Homes,
+    sums: Counter[str],
+    openings: Counter[str],
 ) -> None:
     for row in connection.execute(sa.select(accounts)):
         total = sums.pop(row.account, 0)
         times_opened = openings.pop(row.account, 0)
         kind, *_, currency = row.account.split("/")
-        if (row.kind, row.currency) != (kind, currency):
-            proof.add(
-                "account", f"account {row.account}", f"is kept as a {row.kind}'s in {row.currency}"
-            )
+        home = homes.get(row.account, row.partition) if kind == "customer" else HOUSE
+        if (row.partition, row.kind, row.currency) != (home, kind, currency):
+            is_kept = f"is kept in partition {row.partition} as a {row.kind}'s in {row.currency}"
+            proof.add("account", f"account {row.account}", is_kept)
         if kind != "customer":
             continue
         if row.balance != total:

@@ -30,6 +30,7 @@ BLOCK = [
     order(DEAD, "c-2", 100),
     order(RETRIED, "c-2", 200),
     order(LAST, "c-3", 50),
+    order("o-too-much", "c-4", 5000),
 ]
 
 
@@ -61,7 +62,8 @@ def settled(tmp_path_factory: pytest.TempPathFactory) -> Path:
         found = dict(raw.execute("SELECT number, status FROM outcomes"))
         raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     raw.close()
-    assert found == {1: "paid", 2: "declined", 3: "dead", 4: "retried", 5: "paid", 6: "paid"}
+    fates = ["paid", "declined", "dead", "retried", "paid", "declined", "paid"]
+    assert found == dict(enumerate(fates, 1))
     return path
 
 
@@ -205,6 +207,26 @@ CASES = {
         "customer/c-1/USD",
         ("UPDATE accounts SET currency = 'EUR' WHERE account = 'customer/c-1/USD'",),
     ),
+    "an account is kept where nobody looks for it": Case(
+        "account",
+        "customer/c-1/USD",
+        ("UPDATE accounts SET partition = 1 WHERE account = 'customer/c-1/USD'",),
+    ),
+    "an account that never paid is kept where nobody looks for it": Case(
+        "account",
+        "customer/c-4/USD",
+        ("UPDATE accounts SET partition = 1 WHERE account = 'customer/c-4/USD'",),
+    ),
+    "an account is kept twice": Case(
+        "account",
+        "customer/c-1/USD",
+        (
+            (
+                "INSERT INTO accounts SELECT 1, account, kind, currency, balance, opened_at "
+                "FROM accounts WHERE account = 'customer/c-1/USD'"
+            ),
+        ),
+    ),
     "a customer's account is removed": Case(
         "account",
         "customer/c-1/USD",
@@ -216,7 +238,7 @@ CASES = {
     "an account appears from nowhere": Case(
         "account",
         "customer/c-9/USD",
-        ("INSERT INTO accounts VALUES ('customer/c-9/USD', 'customer', 'USD', 0, 0)",),
+        ("INSERT INTO accounts VALUES (0, 'customer/c-9/USD', 'customer', 'USD', 0, 0)",),
     ),
     "an outcome is removed": Case(
         "cursor", DECLINED, ("DELETE FROM outcomes WHERE order_id = 'o-declined'",)
@@ -289,10 +311,10 @@ CASES = {
         "identity", "o-x", ("INSERT INTO identities VALUES ('o-x', zeroblob(16), 0, 9)",)
     ),
     "a journal entry is removed from the middle": Case(
-        "numbers", "numbers 6 to 6", ("DELETE FROM journal WHERE first = 4",)
+        "numbers", "numbers 7 to 7", ("DELETE FROM journal WHERE first = 4",)
     ),
     "the journal's last entry is removed": Case(
-        "numbers", "partition 0", ("DELETE FROM journal WHERE first = 6",)
+        "numbers", "partition 0", ("DELETE FROM journal WHERE first = 7",)
     ),
     "a byte of a price in the journal is changed": Case(
         "journal",
@@ -386,7 +408,7 @@ def names(violations: list[Violation], case: Case) -> bool:
 def test_the_ledger_is_sound_before_it_is_damaged(settled: Path, tmp_path: Path) -> None:
     proof = damage(settled, tmp_path).json("verify")
     assert (proof["ok"], proof["violations"]) == (True, [])
-    assert (proof["created"], proof["paid"], proof["declined"], proof["dead"]) == (5, 3, 1, 1)
+    assert (proof["created"], proof["paid"], proof["declined"], proof["dead"]) == (6, 3, 2, 1)
 
 
 def test_open_orders_are_no_violation(tmp_path: Path) -> None:
@@ -406,7 +428,8 @@ def test_more_violations_than_anybody_reads_are_counted(settled: Path, tmp_path:
         settled,
         tmp_path,
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 250) "
-        "INSERT INTO accounts SELECT 'customer/x-' || i || '/USD', 'customer', 'USD', 0, 0 FROM n",
+        "INSERT INTO accounts "
+        "SELECT 0, 'customer/x-' || i || '/USD', 'customer', 'USD', 0, 0 FROM n",
     )
     violations = damaged.json("verify", code=1)["violations"]
     assert len(violations) == 101
