@@ -8,6 +8,7 @@ order, and only the last one.
 
 from __future__ import annotations
 
+import zlib
 from decimal import Decimal
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -118,6 +119,20 @@ def test_a_truncated_gzip_yields_whole_orders_only(
     assert found.orders == orders[: len(found.orders)]
     assert found.is_cut_off or found.is_unusable
     assert len(found.rejected) <= 1
+
+
+def test_a_gzip_that_is_cut_between_two_rows_rejects_their_order(
+    read: Callable[[bytes], Reading],
+) -> None:
+    row = b"o-%d,c-1,USD,2026-01-31T09:30:00Z,tea,1,1.00\n"
+    packer = zlib.compressobj(wbits=31)
+    whole = b",".join(name.encode() for name in some.HEADER) + b"\n" + row % 1 + row % 2
+    packed = packer.compress(whole) + packer.flush(zlib.Z_SYNC_FLUSH)
+    rest = packer.compress(row % 2) + packer.flush()
+    assert [len(order.items) for order in read(packed + rest).orders] == [1, 2]
+    found = read(packed)
+    assert [order.order_id for order in found.orders] == ["o-1"]
+    assert (found.rejected, found.is_cut_off) == (["o-2"], True)
 
 
 @quickly
