@@ -26,7 +26,7 @@ run: $(VENV)/.runtime ## Pay the sample orders with a fresh ledger, on this mach
 	@echo "  orderly run --orders 50000                   as many orders as you like"
 
 test: $(VENV)/.dev ## Run the tests
-	@$(BIN)/pytest
+	@$(BIN)/pytest -n 3 --dist worksteal
 
 lint: $(VENV)/.dev ## Check style and formatting
 	@$(BIN)/ruff check .

@@ -278,7 +278,7 @@ def test_standard_input_that_is_closed_is_refused(orderly: Orderly) -> None:
         (["good.csv", "wrong.csv"], ["wrong.csv, line 1: the header must be order_id,", "'id;"]),
         (["empty.csv"], ["empty.csv: is empty", "header"]),
         (["good.csv", "--rejects", "folder"], ["--rejects folder: cannot be written", "another"]),
-        (["good.csv", "--seed", "1", "--workers", "0"], ["--seed goes with --orders"]),
+        (["good.csv", "--seed", "1"], ["--seed goes with --orders"]),
     ],
 )
 def test_a_run_that_cannot_begin_is_refused_before_it_takes_anything_in(
