@@ -1,0 +1,159 @@
+"""Verification, sum by sum: tallies, heads, transfers and balances."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from shared.ledger import postings as books
+from shared.ledger.proof import PAGE, Counts, Homes, Proof
+from shared.ledger.tables import (
+    HOUSE,
+    LOW_BITS,
+    accounts,
+    identities,
+    outcomes,
+    tallies,
+    transfers,
+)
+
+if TYPE_CHECKING:
+    from shared.ledger.journal import Position
+    from shared.ledger.opening import Ledger
+
+
+def check_tallies(connection: sa.Connection, proof: Proof, counted: Counts) -> None:
+    """Hold the running counters against the outcomes that were counted."""
+    kept = {
+        (row.partition, row.status, row.currency): (
+            row.orders,
+            (row.amount_high << LOW_BITS) + row.amount_low,
+        )
+        for row in connection.execute(sa.select(tallies))
+    }
+    found = {kind: count for kind, count in counted.items() if kind[1] != "retried"}
+    for kind in sorted(kept.keys() | found.keys()):
+        said, is_so = kept.get(kind, (0, 0)), found.get(kind, (0, 0))
+        if said != is_so:
+            partition, status, currency = kind
+            proof.add(
+                "tally",
+                f"partition {partition}, {status} in {currency}",
+                f"{is_so[0]} orders of {is_so[1]} are, the tally says {said[0]} of {said[1]}",
+            )
+
+
+def check_heads(
+    ledger: Ledger, connection: sa.Connection, proof: Proof, places: list[Position]
+) -> None:
+    """Hold every partition's head and cursor against the identities."""
+    for partition in sorted(set(range(ledger.partitions)) - {place.partition for place in places}):
+        proof.add("numbers", f"partition {partition}", "its head or its cursor is missing")
+    rows = connection.execute(
+        sa.select(identities.c.partition, sa.func.count()).group_by(identities.c.partition)
+    )
+    known: dict[int, int] = dict(rows.all())
+    for place in places:
+        if place.created != known.get(place.partition, 0):
+            proof.add(
+                "identity",
+                f"partition {place.partition}",
+                f"{place.created} orders were created, {known.get(place.partition, 0)} are known",
+            )
+        if place.cursor > place.head:
+            proof.add(
+                "cursor",
+                f"partition {place.partition}",
+                f"the cursor is at {place.cursor}, beyond the head at {place.head}",
+            )
+
+
+_STRAY_TRANSFERS = (
+    sa.select(transfers.c.transfer_id, transfers.c.order_id)
+    .outerjoin(identities, identities.c.order_id == transfers.c.order_id)
+    .outerjoin(
+        outcomes,
+        (outcomes.c.partition == identities.c.partition)
+        & (outcomes.c.number == identities.c.number),
+    )
+    .where(transfers.c.order_id.is_not(None), sa.func.coalesce(outcomes.c.status, "open") != "paid")
+)
+
+
+def check_books(ledger: Ledger, connection: sa.Connection, proof: Proof, homes: Homes) -> None:
+    """Add up every account, in Python's integers, which have no largest."""
+    for transfer_id, order_id in connection.execute(_STRAY_TRANSFERS):
+        proof.add(
+            "transfer", f"order {order_id}", f"transfer {transfer_id} is of no order that is paid"
+        )
+    sums: Counter[str] = Counter()
+    openings: Counter[str] = Counter()
+    moved: Counter[str] = Counter()
+    streaming = connection.execution_options(yield_per=PAGE)
+    for row in streaming.execute(sa.select(transfers)):
+        sums[row.debit] -= row.amount
+        sums[row.credit] += row.amount
+        if row.order_id is None:
+            openings[row.credit] += 1
+            bank = books.bank_account(row.currency)
+            if (row.debit, row.amount) != (bank, ledger.opening_balance):
+                proof.add(
+                    "transfer",
+                    f"transfer {row.transfer_id}",
+                    f"is of no order, and does not open an account with {ledger.opening_balance}",
+                )
+        else:
+            moved[row.currency] += row.amount
+    if {name: amount for name, amount in moved.items() if amount} != {
+        name: amount for name, amount in proof.totals.paid_amount.items() if amount
+    }:
+        proof.add(
+            "tally",
+            "paid amount",
+            f"transfers move {dict(moved)}, the tallies say {proof.totals.paid_amount}",
+        )
+    _check_accounts(streaming, proof, homes, sums, openings)
+
+
+def _check_accounts(
+    connection: sa.Connection,
+    proof: Proof,
+    homes: Homes,
+    sums: Counter[str],
+    openings: Counter[str],
+) -> None:
+    for row in connection.execute(sa.select(accounts)):
+        total = sums.pop(row.account, 0)
+        times_opened = openings.pop(row.account, 0)
+        kind, *_, currency = row.account.split("/")
+        home = homes.get(row.account, row.partition) if kind == "customer" else HOUSE
+        if (row.partition, row.kind, row.currency) != (home, kind, currency):
+            is_kept = f"is kept in partition {row.partition} as a {row.kind}'s in {row.currency}"
+            proof.add("account", f"account {row.account}", is_kept)
+        if kind != "customer":
+            continue
+        if row.balance != total:
+            proof.add(
+                "balance",
+                f"account {row.account}",
+                f"holds {row.balance}, its transfers come to {total}",
+            )
+        if times_opened != 1:
+            proof.add("account", f"account {row.account}", f"was opened {times_opened} times")
+    for name in sorted(sums):
+        proof.add("account", f"account {name}", "has transfers, but does not exist")
+
+
+def check_equation(proof: Proof) -> None:
+    """See that every order is somewhere, and nowhere twice."""
+    found = proof.totals
+    settled = found.paid + found.declined + found.dead
+    if found.created != settled + found.open:
+        proof.add(
+            "equation",
+            "ledger",
+            f"created {found.created} is not paid {found.paid} + declined {found.declined} "
+            f"+ dead {found.dead} + open {found.open}",
+        )
