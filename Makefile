@@ -66,8 +66,8 @@ define install
 	@[ -n "$(PYTHON)" ] || { \
 		echo "orderly: needs Python 3.11 or newer; install one, or name it: make PYTHON=..."; \
 		exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-		echo "orderly: $(PYTHON) is older than Python 3.11; name another: make PYTHON=..."; \
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "orderly: $(PYTHON) is not Python 3.11 or newer; name another: make PYTHON=..."; \
 		exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 		echo "orderly: $(PYTHON) lacks the venv module (on Debian: apt install python3-venv)"; \

@@ -56,7 +56,7 @@ def bench(folder: Path, orders: int, runs: int, workers: int) -> None:
         for part in range(4):
             out.writelines(raw + b"\n" for raw in synthetic.encoded(orders, SEED + part))
     longest = orderly_run(folder, long, workers)
-    show("the same, for a file of 4 times the size", [longest.peak_memory / 1e6])
+    show("the same, for a file of 4 times that", [longest.peak_memory / 1e6])
     show("orderly --help, ms", [help_seconds() * 1000 for _ in range(10)])
     show("first order paid after, ms", [first_payment(folder) * 1000 for _ in range(runs)])
 

@@ -38,7 +38,8 @@ class Charge:
     Attributes:
         order: What is paid for; its ``order_id`` is the idempotency key.
         amount: The order's total, in minor units of its currency.
-        balance: What the customer's account holds in the ledger, in minor units.
+        balance: What the customer's account holds in the ledger, in minor units. The ledger's own
+            gateway takes no more than that; another may, and leave the account below zero.
         attempt: 1 at first, and one more after each failure.
     """
 
