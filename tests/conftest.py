@@ -18,9 +18,11 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def orderly(tmp_path: Path) -> Orderly:
+def orderly(tmp_path: Path) -> Iterator[Orderly]:
     """The command, with a ledger of this test's own."""
-    return Orderly(tmp_path)
+    command = Orderly(tmp_path)
+    yield command
+    command.close()
 
 
 @pytest.fixture(scope="module", params=["sqlite"])

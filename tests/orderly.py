@@ -39,6 +39,7 @@ class Orderly:
 
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
+    started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     @property
     def ledger(self) -> Path:
@@ -46,7 +47,7 @@ class Orderly:
 
     def start(self, *arguments: str | Path, **options: Any) -> subprocess.Popen[str]:
         """Start a command in a process group of its own and return at once."""
-        return subprocess.Popen(
+        process: subprocess.Popen[str] = subprocess.Popen(
             [*COMMAND, *map(str, arguments)],
             cwd=self.folder,
             env=self._environment(),
@@ -57,6 +58,16 @@ class Orderly:
             start_new_session=True,
             **options,
         )
+        self.started.append(process)
+        return process
+
+    def close(self) -> None:
+        """End what a failed test left running."""
+        for process in self.started:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+            with process:  # closes the pipes and waits
+                pass
 
     def __call__(
         self,

