@@ -31,6 +31,7 @@ from pydantic_core import PydanticCustomError, core_schema
 
 from shared.currencies import Currency  # noqa: TC001  pydantic reads it
 from shared.errors import InvalidBatch, InvalidOrder, Reason
+from shared.reasons import ID_PATTERN, PRINTABLE_PATTERN, RFC3339_PATTERN, reasons_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,12 +42,9 @@ SCHEMA_VERSION: Final = 1
 MAX_TOTAL = 2**63 - 1
 """The largest total of an order in minor units: what a 64-bit database integer holds."""
 
-_ID_PATTERN = r"^[A-Za-z0-9._:-]*$"
-_PRINTABLE_PATTERN = r"^[ [^\p{C}\p{Z}]]*$"
-_RFC3339_PATTERN = r"^\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$"
 
-Id = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=_ID_PATTERN)]
-Sku = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=_PRINTABLE_PATTERN)]
+Id = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=ID_PATTERN)]
+Sku = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=PRINTABLE_PATTERN)]
 
 
 class _UtcTime:
@@ -62,7 +60,7 @@ class _UtcTime:
     ) -> core_schema.CoreSchema:
         text = core_schema.chain_schema(
             [
-                core_schema.str_schema(strict=True, pattern=_RFC3339_PATTERN),
+                core_schema.str_schema(strict=True, pattern=RFC3339_PATTERN),
                 core_schema.datetime_schema(strict=False, tz_constraint="aware"),
             ]
         )
@@ -78,7 +76,7 @@ class _UtcTime:
     def __get_pydantic_json_schema__(
         cls, _schema: core_schema.CoreSchema, _handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        return {"type": "string", "format": "date-time", "pattern": _RFC3339_PATTERN}
+        return {"type": "string", "format": "date-time", "pattern": RFC3339_PATTERN}
 
 
 def _to_utc(instant: datetime) -> datetime:
@@ -183,7 +181,7 @@ def parse_order(raw: bytes | str) -> tuple[Order, bytes]:
     try:
         order = _parse_order(raw)
     except ValidationError as error:
-        raise InvalidOrder(_reasons(error)) from None
+        raise InvalidOrder(reasons_of(error)) from None
     canonical = _dump_order(order)
     if canonical != raw:
         # JSON leaves open which of two equal keys counts; where money hangs on it, neither does.
@@ -200,7 +198,7 @@ def build_order(fields: dict[str, Any]) -> tuple[Order, bytes]:
     try:
         order = Order.model_validate(fields)
     except ValidationError as error:
-        raise InvalidOrder(_reasons(error)) from None
+        raise InvalidOrder(reasons_of(error)) from None
     return order, _dump_order(order)
 
 
@@ -240,7 +238,7 @@ def decode_batch(raw: bytes | str) -> OrderBatch:
     try:
         batch: OrderBatch = _parse_batch(raw)
     except ValidationError as error:
-        raise InvalidBatch("; ".join(str(reason) for reason in _reasons(error)[:3])) from None
+        raise InvalidBatch("; ".join(str(reason) for reason in reasons_of(error)[:3])) from None
     return batch
 
 
@@ -305,85 +303,3 @@ def _refuse_repeated_keys(raw: bytes | str) -> None:
             raise InvalidOrder([Reason(twice, "must not be given twice")])
 
     json.loads(raw, object_pairs_hook=check)
-
-
-_RULES = {
-    "missing": "is required",
-    "extra_forbidden": "is not a field of an order",
-    "literal_error": "must be an active ISO 4217 code",
-    "int_type": "must be a whole number",
-    "int_parsing_size": "must be a whole number of a sensible size",
-    "string_type": "must be a string",
-    "string_too_short": "must not be empty",
-    "string_too_long": "must have at most 64 characters",
-    "greater_than_equal": "must be at least {ge:,}",
-    "less_than_equal": "must be at most {le:,}",
-    "too_short": "must have at least {min_length} entry",
-    "too_long": "must have at most {max_length} entries",
-    "tuple_type": "must be a list",
-    "model_type": "must be an object",
-    "model_attributes_type": "must be an object",
-}
-_PATTERN_RULES = {
-    _ID_PATTERN: "must consist of A-Z a-z 0-9 . _ : -",
-    _PRINTABLE_PATTERN: "must consist of printable characters",
-    _RFC3339_PATTERN: "must be an RFC 3339 time with an offset, like 2026-01-31T09:30:00Z",
-}
-_WITHOUT_VALUE = {
-    "missing",
-    "extra_forbidden",
-    "too_short",
-    "too_long",
-    "total_range",
-    "numbering",
-    "json_invalid",
-}
-_SHOWN = 40
-
-
-def _reasons(error: ValidationError) -> list[Reason]:
-    """Say in an operator's words what pydantic found."""
-    reasons: list[Reason] = []
-    for detail in error.errors(include_url=False):
-        kind, context = detail["type"], detail.get("ctx", {})
-        if kind == "too_short" and reasons:
-            continue  # pydantic counts only the items that were valid
-        if kind == "datetime_type":
-            continue  # a text is no datetime; what is wrong with the text follows
-        if kind == "string_pattern_mismatch":
-            rule = _PATTERN_RULES[context["pattern"]]
-        elif kind.startswith(("datetime", "timezone")):
-            rule = "must be a time that exists, with an offset"
-        elif kind == "json_invalid":
-            # The parser saw one line: which one of the file, the place says.
-            rule = f"must be JSON ({context['error'].replace('line 1 column', 'column')})"
-        elif kind == "literal_error" and detail["loc"][-1] == "schema_version":
-            rule = f"must be {SCHEMA_VERSION}"
-        else:
-            rule = _RULES[kind].format(**context) if kind in _RULES else detail["msg"]
-        where = _place(detail["loc"])
-        if kind == "total_range":
-            where = "total"
-        value = "" if kind in _WITHOUT_VALUE else _show(detail["input"])
-        reason = Reason(where, rule, value)
-        if reason not in reasons:
-            reasons.append(reason)
-    return reasons
-
-
-def _place(loc: tuple[int | str, ...]) -> str:
-    place = ""
-    for part in loc:
-        if isinstance(part, int):
-            place += f"[{part}]"
-        else:
-            name = part if part.isidentifier() else repr(part)
-            place += f".{name}" if place else name
-        if part == "placed_at":
-            break  # what follows are steps inside the time's schema
-    return place[:100] or "order"
-
-
-def _show(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}… ({len(text):,} characters)"

@@ -1,0 +1,95 @@
+"""Why an order is invalid, in an operator's words: pydantic's findings, said again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from shared.errors import Reason
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+ID_PATTERN = r"^[A-Za-z0-9._:-]*$"
+PRINTABLE_PATTERN = r"^[ [^\p{C}\p{Z}]]*$"
+RFC3339_PATTERN = r"^\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$"
+
+_RULES = {
+    "missing": "is required",
+    "extra_forbidden": "is not a field of an order",
+    "literal_error": "must be an active ISO 4217 code",
+    "int_type": "must be a whole number",
+    "int_parsing_size": "must be a whole number of a sensible size",
+    "string_type": "must be a string",
+    "string_too_short": "must not be empty",
+    "string_too_long": "must have at most 64 characters",
+    "greater_than_equal": "must be at least {ge:,}",
+    "less_than_equal": "must be at most {le:,}",
+    "too_short": "must have at least {min_length} entry",
+    "too_long": "must have at most {max_length} entries",
+    "tuple_type": "must be a list",
+    "model_type": "must be an object",
+    "model_attributes_type": "must be an object",
+}
+_PATTERN_RULES = {
+    ID_PATTERN: "must consist of A-Z a-z 0-9 . _ : -",
+    PRINTABLE_PATTERN: "must consist of printable characters",
+    RFC3339_PATTERN: "must be an RFC 3339 time with an offset, like 2026-01-31T09:30:00Z",
+}
+_WITHOUT_VALUE = {
+    "missing",
+    "extra_forbidden",
+    "too_short",
+    "too_long",
+    "total_range",
+    "numbering",
+    "json_invalid",
+}
+_SHOWN = 40
+
+
+def reasons_of(error: ValidationError) -> list[Reason]:
+    """Say in an operator's words what pydantic found."""
+    reasons: list[Reason] = []
+    for detail in error.errors(include_url=False):
+        kind, context = detail["type"], detail.get("ctx", {})
+        if kind == "too_short" and reasons:
+            continue  # pydantic counts only the items that were valid
+        if kind == "datetime_type":
+            continue  # a text is no datetime; what is wrong with the text follows
+        if kind == "string_pattern_mismatch":
+            rule = _PATTERN_RULES[context["pattern"]]
+        elif kind.startswith(("datetime", "timezone")):
+            rule = "must be a time that exists, with an offset"
+        elif kind == "json_invalid":
+            # The parser saw one line: which one of the file, the place says.
+            rule = f"must be JSON ({context['error'].replace('line 1 column', 'column')})"
+        elif kind == "literal_error" and detail["loc"][-1] == "schema_version":
+            rule = f"must be {context['expected']}"
+        else:
+            rule = _RULES[kind].format(**context) if kind in _RULES else detail["msg"]
+        where = _place(detail["loc"])
+        if kind == "total_range":
+            where = "total"
+        value = "" if kind in _WITHOUT_VALUE else _show(detail["input"])
+        reason = Reason(where, rule, value)
+        if reason not in reasons:
+            reasons.append(reason)
+    return reasons
+
+
+def _place(loc: tuple[int | str, ...]) -> str:
+    place = ""
+    for part in loc:
+        if isinstance(part, int):
+            place += f"[{part}]"
+        else:
+            name = part if part.isidentifier() else repr(part)
+            place += f".{name}" if place else name
+        if part == "placed_at":
+            break  # what follows are steps inside the time's schema
+    return place[:100] or "order"
+
+
+def _show(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}… ({len(text):,} characters)"
