@@ -6,6 +6,7 @@ import json
 import random
 import signal
 import sqlite3
+import subprocess
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,8 +16,6 @@ from tests.eventually import eventually
 from tests.orderly import kill, processes_of, workers_of
 
 if TYPE_CHECKING:
-    import subprocess
-
     from tests.orderly import Orderly
 
 ORDERS = 20_000
@@ -62,18 +61,21 @@ def has_settled_more(orderly: Orderly, before: int) -> bool:
 
 
 def strike(
-    orderly: Orderly, running: subprocess.Popen[str], strokes: int, chance: random.Random
+    orderly: Orderly, running: subprocess.Popen[str], parts: list[str], chance: random.Random
 ) -> None:
-    """Kill workers in mid-run, one of them by stopping it; orders go on between the strokes."""
+    """Hand a run its orders in parts, and kill a worker in the midst of each; stop one instead."""
+    assert running.stdin is not None
     struck: set[int] = set()
-    for stroke in range(strokes):
+    for stroke, part in enumerate(parts):
         before = accepted(orderly)
-        goal = before + chance.randrange(100, 700)
+        running.stdin.write(part)
+        running.stdin.flush()
+        goal = before + chance.randrange(1, part.count("\n"))
         eventually(partial(has_accepted, orderly, goal), within=30, what="intake goes on")
         fresh = eventually(lambda: set(workers_of(running.pid)) - struck, what="a worker to kill")
         victim = chance.choice(sorted(fresh))
         struck.add(victim)
-        kill(victim, signal.SIGSTOP if stroke == strokes // 2 else signal.SIGKILL)
+        kill(victim, signal.SIGSTOP if stroke == len(parts) // 2 else signal.SIGKILL)
 
 
 def assert_nothing_runs(ended: subprocess.Popen[str]) -> None:
@@ -84,19 +86,10 @@ def assert_nothing_runs(ended: subprocess.Popen[str]) -> None:
 @pytest.mark.parametrize("workers", ["2", "4"])
 def test_workers_may_be_killed_and_stopped_in_mid_run(orderly: Orderly, workers: str) -> None:
     orderly.environment |= {"STALL_AFTER": "1", "REDRIVE_AFTER": "0.5"}
-    running = orderly.start(
-        "run",
-        "--orders",
-        str(ORDERS),
-        "--seed",
-        SEED,
-        "--workers",
-        workers,
-        "--rate",
-        "3000",
-        "--json",
-    )
-    strike(orderly, running, 20, random.Random(int(workers)))
+    lines = orderly("generate", str(ORDERS), "--seed", SEED).out.splitlines(keepends=True)
+    parts = ["".join(lines[start : start + 1000]) for start in range(0, ORDERS, 1000)]
+    running = orderly.start("run", "-", "--workers", workers, "--json", stdin=subprocess.PIPE)
+    strike(orderly, running, parts, random.Random(int(workers)))
     out, err = running.communicate(timeout=60)
     assert running.returncode == 0, err
     report = json.loads(out)
