@@ -46,6 +46,7 @@ def take_in(
     *,
     batch_size: int = 200,
     max_pending: int = 100_000,
+    partly: bool = False,
 ) -> Appended:
     """Accept a block of orders."""
     return append(
@@ -55,6 +56,7 @@ def take_in(
         accepted_at=clock.now_us(),
         batch_size=batch_size,
         max_pending=max_pending,
+        partly=partly,
     )
 
 

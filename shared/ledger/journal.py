@@ -47,6 +47,7 @@ class Verdict(StrEnum):
     CREATED = "created"
     DUPLICATE = "duplicate"
     CONFLICT = "conflict"
+    NO_ROOM = "no_room"
 
 
 class Appended(NamedTuple):
@@ -95,6 +96,7 @@ def append(
     accepted_at: int,
     batch_size: int,
     max_pending: int,
+    partly: bool = False,
 ) -> Appended:
     """Accept a block of orders, in its order; what is new is durable when this returns.
 
@@ -104,17 +106,21 @@ def append(
         run_id: Who writes: a report counts its own orders by it.
         accepted_at: When, in microseconds since 1970.
         batch_size: Most orders in an entry.
-        max_pending: Most orders that may be open, this block included.
+        max_pending: Most orders that may be open, this block's new ones included.
+        partly: Whether to accept what there is room for, and call the rest ``NO_ROOM``.
 
     Raises:
-        Backlogged: The block would exceed ``max_pending``; nothing was written.
+        Backlogged: The block would exceed ``max_pending``, and it was not to be accepted in
+            part; nothing was written.
         LedgerUnavailable: Nothing was written.
     """
     stamp = {"run_id": run_id, "accepted_at": accepted_at, "attempts": 0}
     while True:
         with suppress(_Outrun), ledger.database.write() as connection:
-            _check_room(connection, len(block), max_pending)
-            verdicts, shards = _judge(block, _known(ledger, connection, block))
+            room = max_pending - sum(place.open for place in positions(connection))
+            verdicts, shards = _judge(block, _known(ledger, connection, block), max(room, 0))
+            if Verdict.NO_ROOM in verdicts and not partly:
+                raise Backlogged(max(room, 0))
             if not shards:
                 return Appended(verdicts, [], {})
             firsts = _take_numbers(connection, shards)
@@ -138,12 +144,6 @@ _IDENTITY = ("order_id", "digest", "partition", "number")
 _Shards = dict[int, list[Candidate]]
 
 
-def _check_room(connection: sa.Connection, wanted: int, max_pending: int) -> None:
-    room = max_pending - sum(position.open for position in positions(connection))
-    if wanted > room:
-        raise Backlogged(max(room, 0))
-
-
 def _known(
     ledger: Ledger, connection: sa.Connection, block: Sequence[Candidate]
 ) -> dict[str, bytes]:
@@ -154,13 +154,21 @@ def _known(
     return dict(rows.all())
 
 
-def _judge(block: Sequence[Candidate], known: dict[str, bytes]) -> tuple[list[Verdict], _Shards]:
-    """Tell new orders from known ones; the new ones come back by partition, ascending."""
+def _judge(
+    block: Sequence[Candidate], known: dict[str, bytes], room: int
+) -> tuple[list[Verdict], _Shards]:
+    """Tell new orders from known ones; the new ones come back by partition, ascending.
+
+    Once one finds no room no later one does, so a customer's orders keep their order.
+    """
     verdicts = []
     shards: _Shards = {}
     for candidate in block:
         before = known.get(candidate.order_id)
-        if before is None:
+        if before is None and room == 0:
+            verdicts.append(Verdict.NO_ROOM)
+        elif before is None:
+            room -= 1
             known[candidate.order_id] = candidate.digest
             verdicts.append(Verdict.CREATED)
             shards.setdefault(candidate.partition, []).append(candidate)

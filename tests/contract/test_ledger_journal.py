@@ -36,37 +36,39 @@ asked = st.builds(
 
 @settings(deadline=None, max_examples=80)
 @given(
-    blocks=st.lists(st.lists(asked, max_size=8), max_size=6),
+    blocks=st.lists(st.tuples(st.booleans(), st.lists(asked, max_size=8)), max_size=6),
     batch_size=st.integers(1, 4),
     max_pending=st.integers(1, 20),
 )
 def test_identities_are_won_once_and_numbers_have_no_gap(
-    new_ledger: NewLedger, blocks: list[list[dict[str, Any]]], batch_size: int, max_pending: int
+    new_ledger: NewLedger,
+    blocks: list[tuple[bool, list[dict[str, Any]]]],
+    batch_size: int,
+    max_pending: int,
 ) -> None:
     ledger = new_ledger(partitions=PARTITIONS)
     winners: dict[str, dict[str, Any]] = {}
-    numbers: Counter[int] = Counter()
-    for block in blocks:
+    for partly, block in blocks:
         room = max_pending - len(winners)
         before = dump(ledger)
-        if len(block) > room:
+        expected, new = judge(block, winners, room)
+        limits: dict[str, Any] = {
+            "batch_size": batch_size,
+            "max_pending": max_pending,
+            "partly": partly,
+        }
+        if Verdict.NO_ROOM in expected and not partly:
             with pytest.raises(Backlogged) as full:
-                take_in(ledger, block, batch_size=batch_size, max_pending=max_pending)
+                take_in(ledger, block, **limits)
             assert full.value.room == room
             assert dump(ledger) == before
             continue
-        expected = []
-        for wanted in block:
-            winner = winners.setdefault(wanted["order_id"], wanted)
-            if winner is wanted:
-                expected.append(Verdict.CREATED)
-                numbers[candidate(ledger, wanted).partition] += 1
-            else:
-                expected.append(Verdict.DUPLICATE if winner == wanted else Verdict.CONFLICT)
-        appended = take_in(ledger, block, batch_size=batch_size, max_pending=max_pending)
+        winners |= new
+        appended = take_in(ledger, block, **limits)
         assert appended.verdicts == expected
-        if Verdict.CREATED not in expected:
+        if not new:
             assert dump(ledger) == before
+        numbers = Counter(candidate(ledger, each).partition for each in winners.values())
         for partition, end in appended.ends.items():
             assert end == numbers[partition]
         for message in appended.messages:
@@ -74,7 +76,26 @@ def test_identities_are_won_once_and_numbers_have_no_gap(
             assert (batch.ledger_id, batch.partition) == (ledger.ledger_id, message.partition)
             assert 1 <= len(batch.orders) <= batch_size
             assert batch.last <= appended.ends[message.partition]
+    assert len(winners) <= max_pending
     assert_numbered(ledger, winners)
+
+
+def judge(
+    block: list[dict[str, Any]], winners: dict[str, dict[str, Any]], room: int
+) -> tuple[list[Verdict], dict[str, dict[str, Any]]]:
+    """Predict the verdicts, and the orders that are new."""
+    verdicts = []
+    new: dict[str, dict[str, Any]] = {}
+    for wanted in block:
+        winner = (winners | new).get(wanted["order_id"])
+        if winner is not None:
+            verdicts.append(Verdict.DUPLICATE if winner == wanted else Verdict.CONFLICT)
+        elif len(new) < room:
+            new[wanted["order_id"]] = wanted
+            verdicts.append(Verdict.CREATED)
+        else:
+            verdicts.append(Verdict.NO_ROOM)
+    return verdicts, new
 
 
 def assert_numbered(ledger: Ledger, winners: dict[str, dict[str, Any]]) -> None:
