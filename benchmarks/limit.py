@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from services.payment.gateway import load_gateway
 from services.payment.settle import Settler
-from services.producer.intake import partition_of
 from shared import clock
 from shared.ledger.journal import Candidate, append, digest
 from shared.ledger.opening import open_ledger
@@ -40,7 +39,7 @@ def one_process(ledger_file: Path, orders: Path) -> float:
         block = []
         for line in lines[start : start + BLOCK]:
             order, canonical = parse_order(line)
-            partition = partition_of(order.customer_id, ledger.partitions)
+            partition = ledger.partition_of(order.customer_id)
             block.append(Candidate(order.order_id, partition, canonical, digest(canonical)))
         appended = append(
             ledger,

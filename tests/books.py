@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from services.producer.intake import partition_of
 from shared import clock
 from shared.ledger import tables
 from shared.ledger.journal import Appended, Candidate, append, digest
@@ -36,7 +35,7 @@ def order(
 def candidate(ledger: Ledger, fields: dict[str, Any]) -> Candidate:
     """Make an order ready for the journal, as the door does."""
     built, canonical = build_order(fields)
-    partition = partition_of(built.customer_id, ledger.partitions)
+    partition = ledger.partition_of(built.customer_id)
     return Candidate(built.order_id, partition, canonical, digest(canonical))
 
 

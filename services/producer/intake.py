@@ -5,7 +5,6 @@ What the door accepts is durable before it is enqueued, and enqueued before the 
 
 from __future__ import annotations
 
-import zlib
 from typing import TYPE_CHECKING
 
 from shared import clock
@@ -18,11 +17,6 @@ if TYPE_CHECKING:
     from shared.queue.port import OrderQueue
     from shared.schema import Order
     from shared.settings import Settings
-
-
-def partition_of(customer_id: str, partitions: int) -> int:
-    """Choose the partition of a customer: the same on every machine, for ever."""
-    return zlib.crc32(customer_id.encode()) % partitions
 
 
 class Intake:
@@ -46,7 +40,7 @@ class Intake:
 
     def candidate(self, order: Order, canonical: bytes) -> Candidate:
         """Make a valid order ready for the journal."""
-        partition = partition_of(order.customer_id, self._ledger.partitions)
+        partition = self._ledger.partition_of(order.customer_id)
         return Candidate(order.order_id, partition, canonical, digest(canonical))
 
     def accept(self, block: Sequence[Candidate]) -> Appended:

@@ -22,13 +22,18 @@ Columns = tuple["sa.Column[Any]", ...]
 class Database:
     """Hands out connections inside transactions; turns the driver's errors into ours.
 
+    Args:
+        url: Where the database is.
+        patience: Seconds that a transaction may wait for others before it gives up; None is as
+            long as it takes, for a process whose supervisor would replace it.
+
     Attributes:
         backend: What is particular to the database in use.
         name: Its URL, fit for a log: the password is masked.
     """
 
-    def __init__(self, url: str) -> None:
-        self.backend = SqliteBackend(sa.make_url(url))
+    def __init__(self, url: str, patience: float | None = None) -> None:
+        self.backend = SqliteBackend(sa.make_url(url), patience)
         self.name = self.backend.url.render_as_string(hide_password=True)
         self._reader = self.backend.create_engine()
         self._prepared: dict[object, Any] = {}

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from shared.ledger.opening import Ledger
 
 PAGE = 500
-"""Dead letters that are retried in one transaction, so that none is long."""
+"""Dead letters that are looked up or retried at once, so that no transaction is long."""
 
 
 class DeadLetter(NamedTuple):
@@ -55,20 +55,19 @@ def dead_letters(
     connection: sa.Connection, order_ids: Sequence[str] | None = None
 ) -> list[DeadLetter]:
     """List the dead letters, or those of them that are named; in the journal's order."""
-    query = sa.select(
-        outcomes.c.order_id,
-        outcomes.c.partition,
-        outcomes.c.number,
-        outcomes.c.amount,
-        outcomes.c.currency,
-        outcomes.c.attempts,
-        outcomes.c.reason,
-        outcomes.c.settled_at,
-        outcomes.c.changed_at,
-    ).where(outcomes.c.status == "dead")
-    rows = connection.execute(query.order_by(outcomes.c.partition, outcomes.c.number))
-    wanted = None if order_ids is None else set(order_ids)
-    return [DeadLetter(*row) for row in rows if wanted is None or row.order_id in wanted]
+    if order_ids is None:
+        return [DeadLetter(*row) for row in connection.execute(_DEAD)]
+    of_these = _DEAD.join(
+        identities,
+        (identities.c.partition == outcomes.c.partition)
+        & (identities.c.number == outcomes.c.number),
+    )
+    found: list[DeadLetter] = []
+    for start in range(0, len(order_ids), PAGE):
+        page = order_ids[start : start + PAGE]
+        rows = connection.execute(of_these.where(identities.c.order_id.in_(page)))
+        found += [DeadLetter(*row) for row in rows]
+    return sorted(set(found), key=_place)
 
 
 def retry(ledger: Ledger, letters: Sequence[DeadLetter]) -> list[Message]:
@@ -101,6 +100,22 @@ def discard(ledger: Ledger, letters: Sequence[DeadLetter]) -> int:
         return marked.rowcount
 
 
+_DEAD = (
+    sa.select(
+        outcomes.c.order_id,
+        outcomes.c.partition,
+        outcomes.c.number,
+        outcomes.c.amount,
+        outcomes.c.currency,
+        outcomes.c.attempts,
+        outcomes.c.reason,
+        outcomes.c.settled_at,
+        outcomes.c.changed_at,
+    )
+    # Written out, so that the index of the dead applies.
+    .where(outcomes.c.status == sa.bindparam(None, "dead", literal_execute=True))
+    .order_by(outcomes.c.partition, outcomes.c.number)
+)
 _THIS = (
     outcomes.c.partition == sa.bindparam("of"),
     outcomes.c.number == sa.bindparam("at"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+import zlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -36,24 +37,31 @@ class Ledger:
     partitions: int
     opening_balance: int
 
+    def partition_of(self, customer_id: str) -> int:
+        """Choose the partition of a customer: the same on every machine, for ever."""
+        return zlib.crc32(customer_id.encode()) % self.partitions
+
     @property
     def name(self) -> str:
         """The ledger's URL, its password masked."""
         return self.database.name
 
 
-def open_ledger(settings: Settings, *, create: bool = True) -> Ledger:
+def open_ledger(
+    settings: Settings, *, create: bool = True, patience: float | None = None
+) -> Ledger:
     """Open the ledger at ``LEDGER_URL``.
 
     Args:
         settings: Where it is, and how to make it.
         create: Whether to make one where there is none.
+        patience: Seconds that a transaction may wait for other writers; None is for ever.
 
     Raises:
         LedgerUnavailable: There is none, it cannot be opened, or another version made it.
         ConfigurationError: It was made with other settings than those given now.
     """
-    database = Database(settings.ledger_url)
+    database = Database(settings.ledger_url, patience)
     if create:
         _prepare(database, settings)
     elif not database.backend.path.exists():

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import sqlite3
-import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
 from shared.errors import LedgerUnavailable
+from shared.ledger.turns import turn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +22,6 @@ BUSY_SECONDS = 15.0
 # An acknowledged order survives a power cut: FULL syncs the log at every commit.
 _DIALECT = sqlite.dialect()
 _PRAGMAS = (
-    f"busy_timeout = {int(BUSY_SECONDS * 1000)}",
     "synchronous = FULL",
     # A longer log before it is folded back: pages that change again and again are copied once.
     "wal_autocheckpoint = 8000",
@@ -47,18 +44,25 @@ _REMEDIES = {
 
 
 class SqliteBackend:
-    """One file, one writer at a time, any number of readers of a snapshot."""
+    """One file, one writer at a time, any number of readers of a snapshot.
+
+    Args:
+        url: Where the file is.
+        patience: Seconds to wait for another writer's end; None is as long as it takes.
+    """
 
     insert = staticmethod(sqlite.insert)
 
-    def __init__(self, url: sa.URL) -> None:
+    def __init__(self, url: sa.URL, patience: float | None = None) -> None:
         self.path = Path(url.database or "").absolute()
         self.url = url
+        self._patience = patience
         self._compiled: dict[tuple[sa.Insert, tuple[str, ...]], str] = {}
 
     def create_engine(self) -> sa.Engine:
         """Make an engine whose transactions begin as the execution option ``begin`` says."""
-        engine = sa.create_engine(self.url, pool_size=8, connect_args={"timeout": BUSY_SECONDS})
+        seconds = BUSY_SECONDS if self._patience is None else self._patience
+        engine = sa.create_engine(self.url, pool_size=8, connect_args={"timeout": seconds})
         sa.event.listen(engine, "connect", _prepare)
         sa.event.listen(engine, "begin", _begin)
         return engine
@@ -118,38 +122,19 @@ class SqliteBackend:
         leaves the disk idle. The lock is on a file beside the ledger and ends with its holder.
 
         Args:
-            patience: Seconds after which to give up, for a process that nobody watches yet.
+            patience: Seconds after which to give up, in place of the backend's own.
         """
-        lock = self._open_lock()
-        try:
-            if patience is None:
-                fcntl.flock(lock, fcntl.LOCK_EX)
-            else:
-                self._wait_for(lock, time.monotonic() + patience)
-            yield
-        finally:
-            os.close(lock)
-
-    def _open_lock(self) -> int:
-        try:
-            return os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        except OSError as error:
-            raise LedgerUnavailable(
-                f"ledger {self.url} {_REMEDIES['unable to open']} ({error.strerror})"
-            ) from None
-
-    def _wait_for(self, lock: int, deadline: float) -> None:
-        while True:
+        patience = self._patience if patience is None else patience
+        with ExitStack() as held:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise LedgerUnavailable(
-                        f"ledger {self.url} is locked by another program; close that and try again"
-                    ) from None
-                time.sleep(0.01)
-            else:
-                return
+                held.enter_context(turn(Path(f"{self.path}.lock"), patience))
+            except TimeoutError:
+                raise LedgerUnavailable(f"ledger {self.url} {_REMEDIES['locked']}") from None
+            except OSError as error:
+                raise LedgerUnavailable(
+                    f"ledger {self.url} {_REMEDIES['unable to open']} ({error.strerror})"
+                ) from None
+            yield
 
     def write_rows(
         self,
@@ -178,6 +163,11 @@ class SqliteBackend:
         """``column`` is one of the values bound to ``parameter``: one statement for any number."""
         values = sa.func.json_each(sa.bindparam(parameter, type_=sa.String)).table_valued("value")
         return column.in_(sa.select(values.c.value))
+
+    @staticmethod
+    def contains(column: sa.ColumnElement[Any], value: bytes) -> sa.ColumnElement[bool]:
+        """The bytes in ``column`` contain ``value``."""
+        return sa.func.instr(column, value) > 0
 
     @staticmethod
     def remedy(error: BaseException) -> str | None:

@@ -19,7 +19,7 @@ from sqlalchemy import (
     Table,
 )
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Counts the changes to these tables; a ledger made by another count is refused."""
 
 metadata = MetaData()
@@ -96,6 +96,8 @@ journal = Table(
 
 ``attempts`` is what the orders of an entry have behind them: zero, but for a retried dead order.
 """
+
+Index("journal_by_time", journal.c.accepted_at, journal.c.partition, journal.c.first)
 
 accounts = Table(
     "accounts",
