@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 REPORT_SECONDS = 1.0
 STOP_SECONDS = 5.0
+SILENCE = 3.0
+"""Seconds without an answer of the ledger after which something is wrong with it."""
 
 
 class LocalPipeline:
@@ -41,12 +43,14 @@ class LocalPipeline:
     Attributes:
         queue: Where intake puts its messages.
         supervisor: Keeps the payment workers.
+        nudges: How many were sent.
     """
 
     def __init__(self, ledger: Ledger, settings: Settings, *, run_id: str) -> None:
         self._ledger = ledger
         self._settings = settings
         self._run_id = run_id
+        self.nudges = 0
         self._context = spawn_context()
         self.queue = LocalQueue(self._context, ledger.ledger_id, settings.payment_workers)
         self.supervisor = Supervisor(
@@ -57,7 +61,7 @@ class LocalPipeline:
     def start(self) -> None:
         """Start the workers, and nudge what earlier runs left open."""
         self.supervisor.start(self._settings.payment_workers)
-        redrive.nudge_open(self._ledger, self.queue)
+        self.nudges += len(redrive.nudge_open(self._ledger, self.queue))
         self._keeper.start()
 
     def watch(self, timeout: float) -> None:
@@ -65,11 +69,22 @@ class LocalPipeline:
 
         Raises:
             WorkersFailed: Workers end before they are ready.
-            LedgerUnavailable: The ledger has not been writable for a while.
         """
         self.supervisor.watch(timeout)
-        self._keeper.check()
         self.queue.flush()
+
+    def check(self) -> None:
+        """Raise what leaves no hope.
+
+        Raises:
+            LedgerUnavailable: The ledger has not been writable for a while.
+        """
+        self._keeper.check()
+
+    @property
+    def trouble(self) -> str | None:
+        """Why orders cannot be taken in or settled at present, if so."""
+        return self._keeper.trouble
 
     def drain(self) -> None:
         """End in order: queues are joined, workers get their end mark, and are reaped."""
@@ -99,7 +114,9 @@ class LocalPipeline:
         return process
 
     def _lost(self, loss: Loss) -> None:
-        self.queue.nudge(range(loss.slot, self._ledger.partitions, self._settings.payment_workers))
+        theirs = range(loss.slot, self._ledger.partitions, self._settings.payment_workers)
+        self.queue.nudge(theirs)
+        self.nudges += len(theirs)
         if loss.culprit is not None:
             # A batch that crashes its worker would crash the next one, too: have it counted.
             self._keeper.ask(
@@ -113,7 +130,8 @@ class LocalPipeline:
             )
 
     def _keep(self) -> None:
-        redrive.sweep(self._ledger, self.queue, self._settings.redrive_after)
+        swept = redrive.sweep(self._ledger, self.queue, self._settings.redrive_after)
+        self.nudges += len(swept)
         registry.report(self._ledger, self._run_id, self._entries())
 
     def _entries(self) -> list[registry.WorkerEntry]:
@@ -128,7 +146,7 @@ class LocalPipeline:
                 state=each.state,
                 queue_depth=depth if each.slot == 0 else 0,
                 restarts=each.restarts,
-                settled=each.settled,
+                settled=each.meter.settled,
                 started_at=now - int((time.monotonic() - each.started) * clock.SECOND),
                 seen_at=now,
             )
@@ -146,6 +164,15 @@ class _Keeper:
         self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
         self._failing_since: float | None = None
         self._error: LedgerUnavailable | None = None
+        self._kept_at = time.monotonic()
+
+    @property
+    def trouble(self) -> str | None:
+        """What keeps it from its work, if anything does."""
+        silence = time.monotonic() - self._kept_at
+        if self._failing_since is not None:
+            return str(self._error)
+        return f"the ledger has not answered for {silence:.0f} s" if silence > SILENCE else None
 
     def check(self) -> None:
         """Raise the ledger's error, if it has persisted for as long as one should try."""
@@ -183,3 +210,4 @@ class _Keeper:
                 self._error = error
             else:
                 self._failing_since = None
+                self._kept_at = time.monotonic()

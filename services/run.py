@@ -17,6 +17,7 @@ from services.producer.reader import Reader
 from services.producer.rejects import Rejects
 from services.report import Display, Finished, Progress, Report
 from services.signals import StopRequests
+from services.standstill import Abandoned, Standstill
 from shared.ledger.journal import positions
 from shared.ledger.opening import open_ledger, set_aside
 from shared.ledger.reports import run_totals, totals
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     from shared.settings import Settings
 
 TICK_SECONDS = 0.05
-STANDSTILL_SECONDS = 60.0
-"""A run in which nothing moves for so long gives up, and says where it stands."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +128,7 @@ class _Run:
             self._reader.start()
             tune_gc()
             self._wait()
-        except _Abandoned as abandoned:
+        except Abandoned as abandoned:
             problems.append(str(abandoned))
             self._pipeline.kill()
         except BaseException:
@@ -147,8 +146,7 @@ class _Run:
 
     def _wait(self) -> None:
         """Watch over the pipeline until everything is settled."""
-        moved_at = time.monotonic()
-        last: object = None
+        standstill = Standstill()
         while True:
             is_done = self._reader.is_done
             places = self._positions()
@@ -158,14 +156,12 @@ class _Run:
             if is_done and not waiting:
                 return
             if self._stop.abort.is_set():
-                raise _Abandoned("stopped at once; the next run settles what is open")
+                raise Abandoned("stopped at once; the next run settles what is open")
             state = [place.cursor for place in places], self._feed.received
-            if state != last or not waiting:
-                last, moved_at = state, time.monotonic()
-            if time.monotonic() - moved_at > STANDSTILL_SECONDS:
-                raise _Abandoned(_standstill(waiting))
+            standstill.observe(state, waiting)
             self._show("draining" if self._stop.drain.is_set() else "running")
             self._pipeline.watch(TICK_SECONDS)
+            self._pipeline.check()
 
     def _positions(self) -> list[Position]:
         with self._ledger.database.read() as connection:
@@ -210,14 +206,3 @@ class _Run:
             f"{found.check}: {found.where}: {found.message}" for found in proof.violations
         ]
         report.verified = proof.ok and report.open == 0
-
-
-class _Abandoned(Exception):
-    """The run ends although orders are open; says why."""
-
-
-def _standstill(waiting: list[Position]) -> str:
-    places = ", ".join(
-        f"partition {place.partition} at {place.cursor} of {place.head}" for place in waiting[:4]
-    )
-    return f"nothing has moved for {STANDSTILL_SECONDS:g} s: {places} stand still"

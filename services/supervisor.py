@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from services.payment.worker import Vitals
 from shared.errors import WorkersFailed
 from shared.logs import Logger
+from shared.metrics import Meter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,14 +42,17 @@ class Worker:
     started: float = field(default_factory=time.monotonic)
     restarts: int = 0
     false_starts: int = 0
-    settled_before: int = 0
+    before: Meter = field(default_factory=Meter)
     beats: int = 0
     beat_at: float = field(default_factory=time.monotonic)
 
     @property
-    def settled(self) -> int:
-        """Orders that this slot has settled."""
-        return self.settled_before + self.vitals.orders
+    def meter(self) -> Meter:
+        """What this slot's processes have measured, the present one and those before it."""
+        total = Meter()
+        total.add(self.before)
+        total.add(self.vitals.meter)
+        return total
 
     @property
     def state(self) -> str:
@@ -159,7 +163,7 @@ class Supervisor:
             worker.false_starts += 1
             if worker.false_starts > FALSE_STARTS:
                 raise WorkersFailed(f"payment workers end before they are ready: {why}")
-        worker.settled_before = worker.settled
+        worker.before = worker.meter
         worker.process, worker.vitals = self._launch(worker.slot)
         worker.started = worker.beat_at = time.monotonic()
         worker.beats = 0

@@ -19,6 +19,7 @@ from shared.errors import InvalidBatch
 from shared.ledger import settlement as books
 from shared.ledger.journal import digest
 from shared.ledger.postings import Failed, customer_account
+from shared.metrics import Meter
 from shared.schema import Payment, PaymentStatus, decode_batch, read_header
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ class _Work:
     cursor: books.Cursor
     orders: tuple[Order, ...]
     attempts_before: int
+    accepted_at: int
     balances: dict[str, int]
 
 
@@ -97,6 +99,7 @@ class Settler:
         batch_size: Most orders in a transaction.
         max_attempts: Gateway attempts before an order is dead.
         on_progress: Called with the partition before every charge: a sign of life.
+        meter: Where it counts what it does.
     """
 
     def __init__(
@@ -108,6 +111,7 @@ class Settler:
         batch_size: int,
         max_attempts: int,
         on_progress: Callable[[int], None] = lambda _: None,
+        meter: Meter | None = None,
     ) -> None:
         self._ledger = ledger
         self._gateway = gateway
@@ -115,6 +119,7 @@ class Settler:
         self._batch_size = batch_size
         self._max_attempts = max_attempts
         self._on_progress = on_progress
+        self._meter = meter or Meter()
         self._last_batch: dict[int, _Batch] = {}
 
     def settle(self, message: bytes) -> Stint:
@@ -123,22 +128,30 @@ class Settler:
         Raises:
             LedgerUnavailable: What was not committed is still open.
         """
+        delivery, partition = self._recognise(message)
+        self._meter.count(delivery)
+        if partition is None:
+            return Stint(delivery)
+        return self.settle_partition(partition, delivery)
+
+    def _recognise(self, message: bytes) -> tuple[Delivery, int | None]:
+        """Find out what a message is, and which partition it points to, if it is any of ours."""
         try:
             header = read_header(message)
         except InvalidBatch:
-            return Stint(Delivery.UNREADABLE)
+            return Delivery.UNREADABLE, None
         ledger, partition = self._ledger, header.partition
         if header.ledger_id != ledger.ledger_id or partition >= ledger.partitions:
-            return Stint(Delivery.FOREIGN)
+            return Delivery.FOREIGN, None
         self._on_progress(partition)
         if header.is_nudge:
-            return self.settle_partition(partition)
+            return Delivery.NUDGE, partition
         known = digest(message)
         with ledger.database.read() as connection:
-            delivery = _recognise(connection, header, known)
+            delivery = _compare(connection, header, known)
         if delivery is Delivery.FRESH:
             self._last_batch[partition] = _Batch(known, decode_batch(message).orders)
-        return self.settle_partition(partition, delivery)
+        return delivery, partition
 
     def settle_partition(self, partition: int, delivery: Delivery = Delivery.NUDGE) -> Stint:
         """Settle what the journal holds for a partition, for about a second.
@@ -157,12 +170,21 @@ class Settler:
                     # Another worker moved the cursor; it looks at the head before it leaves.
                     break
                 settled += len(settlement.payments)
+                self._measure(work, settlement)
                 wait = (settlement.retry_at or 0) - clock.now_us()
             if wait > 0:
                 return Stint(delivery, partition, settled, time.monotonic() + wait / clock.SECOND)
             if time.monotonic() > deadline:
                 return Stint(delivery, partition, settled, time.monotonic())
         return Stint(delivery, partition, settled)
+
+    def _measure(self, work: _Work, settlement: books.Settlement) -> None:
+        if settlement.failed is not None:
+            self._meter.count("retries")
+        if settlement.payments:
+            orders = len(settlement.payments)
+            self._meter.batches.observe(orders)
+            self._meter.latency.observe(clock.now_us() - work.accepted_at, orders)
 
     def _next(self, partition: int) -> _Work | None:
         with self._ledger.database.read() as connection:
@@ -180,7 +202,7 @@ class Settler:
             orders = batch.orders[start : start + limit]
             names = {_account(order) for order in orders}
             balances = books.balances(self._ledger, connection, partition, names)
-        return _Work(cursor, orders, entry.attempts, balances)
+        return _Work(cursor, orders, entry.attempts, entry.accepted_at, balances)
 
     def _decide(self, work: _Work, deadline: float) -> books.Settlement:
         """Price and charge orders in turn, until one has to wait or time is up."""
@@ -261,7 +283,7 @@ def _understand(answer: object, charge: Charge) -> _Answer:
     return _PAID
 
 
-def _recognise(connection: sa.Connection, offered: BatchHeader, known: bytes) -> Delivery:
+def _compare(connection: sa.Connection, offered: BatchHeader, known: bytes) -> Delivery:
     """Hold a message that carries orders, and its digest, against the journal and the cursor."""
     cursor = books.peek(connection, offered.partition)
     if not 1 <= offered.first <= offered.last <= cursor.head:

@@ -16,6 +16,7 @@ from shared.errors import LedgerUnavailable, OrderlyError
 from shared.ledger.opening import open_ledger
 from shared.ledger.settlement import record_failure
 from shared.logs import Logger, set_up_logs
+from shared.metrics import Meter
 from shared.queue.port import Deliveries, EndOfQueue
 from shared.schema import tune_gc
 
@@ -43,13 +44,17 @@ class Vitals:
     """A worker's signs of life, in memory that it shares with its supervisor.
 
     Args:
-        shared: Three integers: beats, the partition at work plus one, orders settled.
+        shared: Integers: beats, the partition at work plus one, and the meter's.
+
+    Attributes:
+        meter: What the worker measures.
     """
 
-    SIZE = 3
+    SIZE = 2 + Meter.SIZE
 
     def __init__(self, shared: Any) -> None:  # noqa: ANN401  ctypes arrays are untyped
         self._shared = shared
+        self.meter = Meter(shared, 2)
 
     def working(self, partition: int) -> None:
         """Show that the worker makes progress on a partition."""
@@ -61,10 +66,6 @@ class Vitals:
         self._shared[0] += 1
         self._shared[1] = 0
 
-    def settled(self, orders: int) -> None:
-        """Count orders settled."""
-        self._shared[2] += orders
-
     @property
     def beats(self) -> int:
         """Signs of life so far."""
@@ -74,11 +75,6 @@ class Vitals:
     def partition(self) -> int | None:
         """The partition at work."""
         return int(self._shared[1]) - 1 if self._shared[1] else None
-
-    @property
-    def orders(self) -> int:
-        """Orders settled so far."""
-        return int(self._shared[2])
 
 
 class Agenda:
@@ -150,7 +146,6 @@ class Consumer:
             self._come_back()
         else:
             self._is_in_trouble = False
-            self._vitals.settled(stint.settled)
             if stint.delivery in _STRANGE:
                 log.warning("message refused", kind=stint.delivery, partition=stint.partition)
             if stint.partition is not None and stint.due is not None:
@@ -201,6 +196,7 @@ def main(assignment: Assignment) -> None:
         batch_size=settings.batch_size,
         max_attempts=settings.max_attempts,
         on_progress=vitals.working,
+        meter=vitals.meter,
     )
 
     def trouble(partition: int | None, reason: str) -> None:

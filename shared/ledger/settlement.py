@@ -55,6 +55,7 @@ class Entry(NamedTuple):
     last: int
     digest: bytes
     attempts: int
+    accepted_at: int
 
 
 def peek(connection: sa.Connection, partition: int) -> Cursor:
@@ -170,7 +171,13 @@ _PEEK = (
     .where(cursors.c.partition == sa.bindparam("partition"))
 )
 _ENTRY_AT = (
-    sa.select(journal.c.first, journal.c.last, journal.c.digest, journal.c.attempts)
+    sa.select(
+        journal.c.first,
+        journal.c.last,
+        journal.c.digest,
+        journal.c.attempts,
+        journal.c.accepted_at,
+    )
     .where(
         journal.c.partition == sa.bindparam("partition"),
         journal.c.first <= sa.bindparam("number"),
