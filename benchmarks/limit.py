@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from services.payment.gateway import load_gateway
 from services.payment.settle import Settler
-from shared import clock
 from shared.ledger.journal import Candidate, append, digest
 from shared.ledger.opening import open_ledger
 from shared.schema import parse_order, tune_gc
@@ -45,7 +44,6 @@ def one_process(ledger_file: Path, orders: Path) -> float:
             ledger,
             block,
             run_id="limit",
-            accepted_at=clock.now_us(),
             batch_size=settings.batch_size,
             max_pending=settings.max_pending,
         )

@@ -86,28 +86,41 @@ def run(
 
 @app.command()
 @reporting
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Port to listen on; 0 is any free one.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=64, help="Payment workers to start.")
+    ] = None,
+) -> None:
+    """Take orders in over HTTP and pay them, until a signal ends it."""
+    settings = read_settings(http_host=host, http_port=port, payment_workers=workers)
+
+    from services.serve import serve as serve_http
+
+    if not serve_http(settings, say):
+        raise typer.Exit(1)
+
+
+@app.command()
+@reporting
 def status(as_json: AsJson = False) -> None:
     """Count the orders by what became of them."""
     from services.console import equation, money, print_mapping
+    from services.status import status_report
     from shared.ledger.reports import totals
     from shared.ledger.workers import present
 
     settings = read_settings()
     with reading(settings) as (ledger, connection):
-        found = totals(connection)
-        workers = present(connection)
-    depth = sum(worker.queue_depth for worker in workers)
+        report = status_report(settings, ledger, connection)
+        found, workers = totals(connection), present(connection)
     if as_json:
-        print_json(
-            {
-                **found.as_dict(),
-                "mode": settings.queue_mode,
-                "ledger": ledger.name,
-                "workers": [worker._asdict() for worker in workers],
-                "queue_depth": depth,
-            }
-        )
+        print_json(report)
         return
+    depth = report["queue_depth"]
     print(equation(found))
     rows = [("money taken", money(found.paid_amount) or "none")]
     rows += [("ledger", f"{ledger.name} ({settings.queue_mode} mode)")]
@@ -230,13 +243,15 @@ def schema(message: Annotated[Message, typer.Argument(help="Which.")] = Message.
 @reporting
 def config(as_json: AsJson = False) -> None:
     """Print the settings in force, and where each came from."""
+    from pydantic import SecretStr
+
     from services.console import print_mapping
     from shared.settings import mask_password
 
     settings = read_settings()
     found = {
         name.upper(): {
-            "value": mask_password(value) if isinstance(value, str) else value,
+            "value": mask_password(str(value)) if isinstance(value, str | SecretStr) else value,
             "from": "environment" if settings.given(name) else "default",
             "is": type(settings).model_fields[name].description,
         }

@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
 
     from services.payment.worker import Vitals
+    from services.supervisor import Worker
     from shared.ledger.opening import Ledger
     from shared.settings import Settings
 
-REPORT_SECONDS = 1.0
 STOP_SECONDS = 5.0
 SILENCE = 3.0
 """Seconds without an answer of the ledger after which something is wrong with it."""
@@ -80,6 +80,16 @@ class LocalPipeline:
             LedgerUnavailable: The ledger has not been writable for a while.
         """
         self._keeper.check()
+
+    @property
+    def workers(self) -> list[Worker]:
+        """The payment workers, as their supervisor knows them."""
+        return self.supervisor.workers
+
+    @property
+    def depth(self) -> int:
+        """Messages on the queue."""
+        return self.queue.depth()
 
     @property
     def trouble(self) -> str | None:

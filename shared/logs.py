@@ -7,13 +7,13 @@ imported by the first event, since most runs have nothing to log.
 from __future__ import annotations
 
 import sys
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from shared.settings import Settings
 
 _format = "auto"
-_configured = False
 
 
 class Logger:
@@ -41,11 +41,11 @@ def set_up_logs(settings: Settings) -> None:
     _format = settings.log_format
 
 
+@cache
 def _structlog(name: str) -> Any:  # noqa: ANN401  structlog's bound loggers are untyped
     import structlog
 
-    global _configured  # noqa: PLW0603
-    if not _configured:
+    if not structlog.is_configured():
         console = _format == "console" or (_format == "auto" and sys.stderr.isatty())
         renderer: Any = (
             structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
@@ -61,5 +61,4 @@ def _structlog(name: str) -> Any:  # noqa: ANN401  structlog's bound loggers are
             ],
             logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
         )
-        _configured = True
     return structlog.get_logger().bind(service=name)

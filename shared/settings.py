@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
@@ -39,6 +39,30 @@ def _gateway(value: str) -> str:
 
 def _faults(value: str) -> str:
     parse_faults(value)
+    return value
+
+
+def _host(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9.:_-]+", value):
+        raise ValueError("must be an address or a name of this machine, like 127.0.0.1")
+    return value
+
+
+def _hosts(value: str) -> str:
+    for name in parse_hosts(value):
+        if not re.fullmatch(r"[A-Za-z0-9._-]+", name):
+            raise ValueError("must be names like shop.example.com, separated by commas")
+    return value
+
+
+def parse_hosts(text: str) -> list[str]:
+    """Parse ``a.example,b.example``; names are compared in lower case."""
+    return [name.strip().lower() for name in text.split(",") if name.strip()]
+
+
+def _token(value: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"[A-Za-z0-9._~+/=-]*", value.get_secret_value()):
+        raise ValueError("must consist of A-Z a-z 0-9 . _ ~ + / = -")
     return value
 
 
@@ -105,6 +129,22 @@ class Settings(BaseSettings):
     gateway_faults: Annotated[
         str, AfterValidator(_faults), Field(description="transient=SHARE,permanent=SHARE,seed=N")
     ] = ""
+    http_host: Annotated[
+        str, AfterValidator(_host), Field(description="address that orderly serve listens on")
+    ] = "127.0.0.1"
+    http_port: Annotated[
+        int, Field(ge=0, le=65_535, description="port that orderly serve listens on; 0 is any")
+    ] = 8000
+    http_allowed_hosts: Annotated[
+        str,
+        AfterValidator(_hosts),
+        Field(description="more names that orderly serve answers to, comma-separated"),
+    ] = ""
+    api_token: Annotated[
+        SecretStr,
+        AfterValidator(_token),
+        Field(description="asked for where something is changed over HTTP; empty asks for none"),
+    ] = SecretStr("")
     log_format: Annotated[
         Literal["auto", "json", "console"], Field(description="auto: console on a terminal")
     ] = "auto"

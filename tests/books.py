@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from shared import clock
 from shared.ledger import tables
 from shared.ledger.journal import Appended, Candidate, append, digest
 from shared.ledger.verify import verify
@@ -52,7 +51,6 @@ def take_in(
         ledger,
         [candidate(ledger, fields) for fields in block],
         run_id="run-1",
-        accepted_at=clock.now_us(),
         batch_size=batch_size,
         max_pending=max_pending,
         partly=partly,

@@ -17,13 +17,13 @@ from services.payment.gateway import Charge, Declined, Paid, PermanentFailure, T
 from shared import clock
 from shared.errors import InvalidBatch
 from shared.ledger import settlement as books
-from shared.ledger.journal import digest
+from shared.ledger.journal import ENTRY_BYTES, digest
 from shared.ledger.postings import Failed, customer_account
 from shared.metrics import Meter
 from shared.schema import Payment, PaymentStatus, decode_batch, read_header
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     import sqlalchemy as sa
 
@@ -78,15 +78,27 @@ class _Batch:
     orders: tuple[Order, ...]
 
 
+class _Part(NamedTuple):
+    """Orders of one entry: what they have behind them, and when they were accepted."""
+
+    orders: tuple[Order, ...]
+    attempts_before: int
+    accepted_at: int
+
+
 @dataclass(frozen=True, slots=True)
 class _Work:
     """What comes next in a partition, and the balances that it starts from."""
 
     cursor: books.Cursor
-    orders: tuple[Order, ...]
-    attempts_before: int
-    accepted_at: int
+    parts: list[_Part]
     balances: dict[str, int]
+
+    def orders(self) -> Iterator[tuple[Order, int]]:
+        """Each order, with the attempts that it has behind it."""
+        for part in self.parts:
+            for order in part.orders:
+                yield order, part.attempts_before
 
 
 class Settler:
@@ -181,28 +193,51 @@ class Settler:
     def _measure(self, work: _Work, settlement: books.Settlement) -> None:
         if settlement.failed is not None:
             self._meter.count("retries")
-        if settlement.payments:
-            orders = len(settlement.payments)
-            self._meter.batches.observe(orders)
-            self._meter.latency.observe(clock.now_us() - work.accepted_at, orders)
+        left = len(settlement.payments)
+        if left:
+            self._meter.batches.observe(left)
+        now = clock.now_us()
+        for part in work.parts:
+            settled = min(left, len(part.orders))
+            left -= settled
+            self._meter.latency.observe(now - part.accepted_at, settled)
 
     def _next(self, partition: int) -> _Work | None:
         with self._ledger.database.read() as connection:
             cursor = books.peek(connection, partition)
             if cursor.number >= cursor.head:
                 return None
-            entry = books.entry_at(connection, partition, cursor.number + 1)
-            batch = self._last_batch.get(partition)
-            if batch is None or batch.digest != entry.digest:
-                body = books.body(connection, partition, entry.first)
-                batch = _Batch(entry.digest, decode_batch(body).orders)
-                self._last_batch[partition] = batch
-            limit = 1 if cursor.number < cursor.singly_until else self._batch_size
-            start = cursor.number + 1 - entry.first
-            orders = batch.orders[start : start + limit]
-            names = {_account(order) for order in orders}
+            parts = self._parts(connection, cursor)
+            names = {_account(order) for part in parts for order in part.orders}
             balances = books.balances(self._ledger, connection, partition, names)
-        return _Work(cursor, orders, entry.attempts, entry.accepted_at, balances)
+        return _Work(cursor, parts, balances)
+
+    def _parts(self, connection: sa.Connection, cursor: books.Cursor) -> list[_Part]:
+        """Read the orders after the cursor: of its entry, and of small ones that follow.
+
+        A trickle leaves entries of few orders each; one by one they would cost a commit each.
+        """
+        partition = cursor.partition
+        limit = 1 if cursor.number < cursor.singly_until else self._batch_size
+        entry = books.entry_at(connection, partition, cursor.number + 1)
+        batch = self._last_batch.get(partition)
+        if batch is None or batch.digest != entry.digest:
+            body = books.body(connection, partition, entry.first)
+            batch = _Batch(entry.digest, decode_batch(body).orders)
+        start = cursor.number + 1 - entry.first
+        parts = [_Part(batch.orders[start : start + limit], entry.attempts, entry.accepted_at)]
+        room = limit - len(parts[0].orders)
+        size = 0
+        if room and entry.last < cursor.head:
+            for small, body in books.following(connection, partition, entry.last):
+                room -= small.last - small.first + 1
+                size += len(body)
+                if room < 0 or size > ENTRY_BYTES:
+                    break
+                batch = _Batch(small.digest, decode_batch(body).orders)
+                parts.append(_Part(batch.orders, small.attempts, small.accepted_at))
+        self._last_batch[partition] = batch
+        return parts
 
     def _decide(self, work: _Work, deadline: float) -> books.Settlement:
         """Price and charge orders in turn, until one has to wait or time is up."""
@@ -210,12 +245,12 @@ class Settler:
         result = books.Settlement(cursor)
         settled_at = clock.from_us(clock.now_us())
         failed = cursor.attempts
-        for order in work.orders:
+        for order, attempts_before in work.orders():
             self._on_progress(cursor.partition)
             amount, account = order.total, _account(order)
             balance = result.balances.get(account, work.balances.get(account))
             held = self._ledger.opening_balance if balance is None else balance
-            attempt = work.attempts_before + failed + 1
+            attempt = attempts_before + failed + 1
             if cursor.failures > books.BATCH_FAILURES and not result.payments:
                 answer = _Answer("dead", f"invalid: {cursor.reason}")
             else:

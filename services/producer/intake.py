@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from shared import clock
 from shared.ledger.journal import Appended, Candidate, append, digest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from shared.ledger.opening import Ledger
     from shared.queue.port import OrderQueue
@@ -43,20 +42,28 @@ class Intake:
         partition = self._ledger.partition_of(order.customer_id)
         return Candidate(order.order_id, partition, canonical, digest(canonical))
 
-    def accept(self, block: Sequence[Candidate]) -> Appended:
-        """Journal a block in its order, then enqueue what is new.
+    def accept(
+        self,
+        block: Sequence[Candidate] | Callable[[], Sequence[Candidate]],
+        *,
+        partly: bool = False,
+    ) -> Appended:
+        """Journal a block in its order, or the part there is room for, then enqueue what is new.
+
+        The block may be given by a function, which is called when it can be written.
 
         Raises:
-            Backlogged: There is no room for it; nothing was accepted.
+            Backlogged: There is no room for all of it, and it was not to be accepted in part;
+                nothing was.
             LedgerUnavailable: Nothing was accepted.
         """
         appended = append(
             self._ledger,
             block,
             run_id=self._run_id,
-            accepted_at=clock.now_us(),
             batch_size=self._batch_size,
             max_pending=self._max_pending,
+            partly=partly,
         )
         self._queue.put(appended.messages)
         return appended

@@ -43,7 +43,7 @@ def parse_jsonl(file: str, content: Iterable[Line | _Pause]) -> Source:
         try:
             order, canonical = parse_order(line.text)
         except InvalidOrder as error:
-            yield Rejected(place, _read_id(line.text), error.reasons)
+            yield Rejected(place, read_id(line.text), error.reasons)
             _check_whole(line)
         else:
             yield Accepted(place, order, canonical)
@@ -61,7 +61,7 @@ def _check_whole(line: Line) -> None:
             raise CutOff("the last line ends in the middle", line.number) from None
 
 
-def _read_id(text: bytes) -> str | None:
+def read_id(text: bytes) -> str | None:
     """Find the id of an order that is invalid in some other way."""
     try:
         found = from_json(text).get("order_id")

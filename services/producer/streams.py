@@ -131,34 +131,55 @@ def lines(stream: Iterator[bytes | _Pause]) -> Iterator[Line | _Pause]:
         CutOff: As the stream does, with the number of the line it ended in; what there is of
             that line has been yielded.
     """
-    number = 1
-    rest = b""
-    is_skipping = False
+    splitter = LineSplitter()
     try:
         for chunk in stream:
             if chunk is PAUSE:
                 yield PAUSE
-                continue
-            *whole, tail = chunk.split(b"\n")
-            for piece in whole:
-                text, rest = rest + piece, b""
-                if not is_skipping:
-                    yield _line(number, text)
-                is_skipping = False
-                number += 1
-            if is_skipping:
-                continue
-            rest += tail
-            if len(rest) > LINE_BYTES:
-                yield Line(number, rest[:200], is_too_long=True)
-                rest, is_skipping = b"", True
+            else:
+                yield from splitter.feed(chunk)
     except CutOff as cut:
-        cut.line = number
-        if rest:
-            yield _line(number, rest)._replace(cut=cut.why)
+        cut.line = splitter.number
+        for line in splitter.end():
+            yield line._replace(cut=cut.why)
         raise
-    if rest:
-        yield _line(number, rest)._replace(is_last=True)
+    for line in splitter.end():
+        yield line._replace(is_last=True)
+
+
+class LineSplitter:
+    """Makes lines of bytes that come in pieces.
+
+    Attributes:
+        number: The line that the next byte belongs to.
+    """
+
+    def __init__(self) -> None:
+        self.number = 1
+        self._rest = b""
+        self._is_skipping = False
+
+    def feed(self, chunk: bytes) -> Iterator[Line]:
+        """Yield the lines that end in this piece; one that has become too long, too."""
+        *whole, tail = chunk.split(b"\n")
+        for piece in whole:
+            text, self._rest = self._rest + piece, b""
+            if not self._is_skipping:
+                yield _line(self.number, text)
+            self._is_skipping = False
+            self.number += 1
+        if self._is_skipping:
+            return
+        self._rest += tail
+        if len(self._rest) > LINE_BYTES:
+            yield Line(self.number, self._rest[:200], is_too_long=True)
+            self._rest, self._is_skipping = b"", True
+
+    def end(self) -> Iterator[Line]:
+        """Yield the last line, if it has no line end of its own."""
+        if self._rest:
+            yield _line(self.number, self._rest)
+            self._rest = b""
 
 
 def _line(number: int, text: bytes) -> Line:

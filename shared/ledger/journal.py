@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
 
+from shared import clock
 from shared.errors import Backlogged
 from shared.ledger.tables import cursors, heads, identities, journal
 from shared.schema import Message, encode_batch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from shared.ledger.opening import Ledger
 
@@ -90,10 +91,9 @@ def positions(connection: sa.Connection) -> list[Position]:
 
 def append(
     ledger: Ledger,
-    block: Sequence[Candidate],
+    block: Sequence[Candidate] | Callable[[], Sequence[Candidate]],
     *,
     run_id: str,
-    accepted_at: int,
     batch_size: int,
     max_pending: int,
     partly: bool = False,
@@ -102,9 +102,9 @@ def append(
 
     Args:
         ledger: Where to.
-        block: The candidates, in order of arrival.
+        block: The candidates, in order of arrival; or what gives them when it is our turn to
+            write, so that those who come or go meanwhile count.
         run_id: Who writes: a report counts its own orders by it.
-        accepted_at: When, in microseconds since 1970.
         batch_size: Most orders in an entry.
         max_pending: Most orders that may be open, this block's new ones included.
         partly: Whether to accept what there is room for, and call the rest ``NO_ROOM``.
@@ -114,9 +114,11 @@ def append(
             part; nothing was written.
         LedgerUnavailable: Nothing was written.
     """
-    stamp = {"run_id": run_id, "accepted_at": accepted_at, "attempts": 0}
     while True:
         with suppress(_Outrun), ledger.database.write() as connection:
+            if callable(block):
+                block = block()
+            stamp = {"run_id": run_id, "accepted_at": clock.now_us(), "attempts": 0}
             room = max_pending - sum(place.open for place in positions(connection))
             verdicts, shards = _judge(block, _known(ledger, connection, block), max(room, 0))
             if Verdict.NO_ROOM in verdicts and not partly:

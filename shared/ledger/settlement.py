@@ -18,12 +18,18 @@ from shared.ledger.postings import postings
 from shared.ledger.tables import accounts, cursors, heads, journal
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from shared.ledger.opening import Ledger
     from shared.ledger.postings import Failed
     from shared.schema import Payment
 
 BATCH_FAILURES = 3
 """So often may a batch fail for a reason of its own before its orders are settled one by one."""
+
+
+FOLLOWING = 100
+"""Most small entries that are settled together with the one before them."""
 
 
 class Cursor(NamedTuple):
@@ -74,6 +80,15 @@ def body(connection: sa.Connection, partition: int, first: int) -> bytes:
     """Read the encoded OrderBatch of the entry that starts at ``first``."""
     found: bytes = connection.execute(_BODY, {"partition": partition, "first": first}).scalar_one()
     return found
+
+
+def following(
+    connection: sa.Connection, partition: int, number: int
+) -> Iterator[tuple[Entry, bytes]]:
+    """Yield the entries after the one that ends at ``number``, with bodies, as far as one reads."""
+    rows = connection.execute(_FOLLOWING, {"partition": partition, "number": number})
+    for *entry, found in rows:
+        yield Entry(*entry), found
 
 
 def balances(
@@ -170,14 +185,15 @@ _PEEK = (
     .join(heads, heads.c.partition == cursors.c.partition)
     .where(cursors.c.partition == sa.bindparam("partition"))
 )
+_ENTRY = (
+    journal.c.first,
+    journal.c.last,
+    journal.c.digest,
+    journal.c.attempts,
+    journal.c.accepted_at,
+)
 _ENTRY_AT = (
-    sa.select(
-        journal.c.first,
-        journal.c.last,
-        journal.c.digest,
-        journal.c.attempts,
-        journal.c.accepted_at,
-    )
+    sa.select(*_ENTRY)
     .where(
         journal.c.partition == sa.bindparam("partition"),
         journal.c.first <= sa.bindparam("number"),
@@ -187,6 +203,15 @@ _ENTRY_AT = (
 )
 _BODY = sa.select(journal.c.body).where(
     journal.c.partition == sa.bindparam("partition"), journal.c.first == sa.bindparam("first")
+)
+_FOLLOWING = (
+    sa.select(*_ENTRY, journal.c.body)
+    .where(
+        journal.c.partition == sa.bindparam("partition"),
+        journal.c.first > sa.bindparam("number"),
+    )
+    .order_by(journal.c.first)
+    .limit(FOLLOWING)
 )
 _MOVE = cursors.update().where(
     cursors.c.partition == sa.bindparam("of"),

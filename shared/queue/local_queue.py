@@ -31,9 +31,10 @@ _LOCK_PATIENCE = 0.05
 class LocalDeliveries(Deliveries):
     """A worker's end of its lane; travels to the worker's process as an argument."""
 
-    def __init__(self, joinable: Any, taken: Any) -> None:  # noqa: ANN401  untyped in typeshed
+    def __init__(self, joinable: Any, taken: Any, done: Any) -> None:  # noqa: ANN401  untyped
         self._queue = joinable
         self._taken = taken
+        self._done = done
 
     def receive(self, timeout: float) -> bytes | None:
         """Take the next message from the pipe."""
@@ -41,6 +42,8 @@ class LocalDeliveries(Deliveries):
             message: bytes = self._queue.get(timeout=timeout)
         except queue.Empty:
             return None
+        # Before anything is read from the journal: see _Lane.is_waiting().
+        self._taken.value += 1
         if message == _END:
             self.done()
             raise EndOfQueue
@@ -49,7 +52,7 @@ class LocalDeliveries(Deliveries):
     def done(self) -> None:
         """Count it as done, for ``join`` and for ``depth``."""
         self._queue.task_done()
-        self._taken.value += 1
+        self._done.value += 1
 
 
 class _Lane:
@@ -63,10 +66,27 @@ class _Lane:
         # Nor shall the end of this process wait for it: what is in it is in the journal, too.
         joinable.cancel_join_thread()
         self.taken: Any = context.RawValue("Q", 0)
+        self.done: Any = context.RawValue("Q", 0)
         self.sent = 0
+        self._last: dict[int, int] = {}
         self.owed: set[int] = set()
         self.is_discarded = False
         self.lock = threading.Lock()
+
+    def is_waiting(self, partition: int) -> bool:
+        """Whether a message for a partition is still on its way.
+
+        Its consumer counts it as taken before it looks at the journal, and we ask after the
+        commit: so it will see what was committed, and needs no other message.
+        """
+        return self._last.get(partition, 0) > int(self.taken.value)
+
+    def send(self, partition: int, message: bytes) -> bool:
+        """Offer a message for a partition."""
+        is_sent = self.offer(message)
+        if is_sent:
+            self._last[partition] = self.sent
+        return is_sent
 
     def offer(self, message: bytes) -> bool:
         """Put a message if there is room and the queue is sound; never wait for long."""
@@ -114,7 +134,7 @@ class LocalQueue(OrderQueue):
         fresh = _Lane(self._context)
         old, self._lanes[worker] = self._lanes[worker], fresh
         old.discard()
-        return LocalDeliveries(fresh.queue, fresh.taken)
+        return LocalDeliveries(fresh.queue, fresh.taken, fresh.done)
 
     def put(self, messages: Iterable[Message]) -> None:
         """See the port."""
@@ -122,7 +142,9 @@ class LocalQueue(OrderQueue):
             lane = self._lane(partition)
             with lane.lock:
                 # Where a nudge is owed the journal will be read anyway.
-                if partition not in lane.owed and not lane.offer(body):
+                if partition in lane.owed or lane.is_waiting(partition):
+                    continue
+                if not lane.send(partition, body):
                     lane.owed.add(partition)
 
     def nudge(self, partitions: Iterable[int]) -> None:
@@ -138,13 +160,14 @@ class LocalQueue(OrderQueue):
         for lane in self._lanes:
             with lane.lock:
                 for partition in sorted(lane.owed):
-                    if not lane.offer(encode_nudge(self._ledger_id, partition)):
+                    nudge = encode_nudge(self._ledger_id, partition)
+                    if not lane.is_waiting(partition) and not lane.send(partition, nudge):
                         break
                     lane.owed.discard(partition)
 
     def depth(self) -> int:
         """See the port."""
-        return sum(max(0, lane.sent - lane.taken.value) + len(lane.owed) for lane in self._lanes)
+        return sum(max(0, lane.sent - lane.done.value) + len(lane.owed) for lane in self._lanes)
 
     def finish(self, worker: int) -> bool:
         """Send a worker the end mark; False if there is no room for it yet."""

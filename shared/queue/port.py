@@ -28,7 +28,9 @@ class OrderQueue(ABC):
         """Hand messages to the consumers of their partitions, in order.
 
         Does not block for room. A message for which there is none is dropped, and a nudge for its
-        partition is owed in its place: its consumer reads the journal instead.
+        partition is owed in its place: its consumer reads the journal instead. One for a
+        partition whose last message has not been taken yet may be dropped, too: whoever takes
+        that one settles all that is in the journal by then.
         """
 
     @abstractmethod

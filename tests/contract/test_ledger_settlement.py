@@ -271,11 +271,11 @@ def test_a_batch_that_fails_three_times_is_settled_one_by_one(new_ledger: NewLed
     for _ in range(the_books.BATCH_FAILURES):
         work = settler(ledger)._next(0)
         assert work is not None
-        assert len(work.orders) == 5
+        assert len(list(work.orders())) == 5
         the_books.record_failure(ledger, 0, "broke", batch_size=4)
     work = settler(ledger)._next(0)
     assert work is not None
-    assert len(work.orders) == 1
+    assert len(list(work.orders())) == 1
     the_books.record_failure(ledger, 0, "broke again", batch_size=4)
     settler(ledger).settle_partition(0)
     assert [row[:2] for row in outcomes(ledger)] == [

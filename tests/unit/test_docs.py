@@ -85,7 +85,7 @@ def test_every_option_of_run_is_described(option: str) -> None:
 def test_every_setting_is_in_the_table_of_settings_with_its_default() -> None:
     rows = re.findall(r"^\| `([A-Z_]+)` \| (.*?) \|", section("Settings"), flags=re.MULTILINE)
     defaults = {
-        name.upper(): "none" if field.default == "" else f"`{field.default}`"
+        name.upper(): f"`{field.default}`" if str(field.default) else "none"
         for name, field in Settings.model_fields.items()
     }
     assert dict(rows) == defaults

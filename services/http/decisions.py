@@ -1,0 +1,72 @@
+"""What is decided about dead orders: retry or discard."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fastapi import APIRouter
+
+from services.http.app import refusals
+from services.http.models import Discarded, Receipt
+from services.http.problems import Problem
+from services.http.reports import OrderId  # noqa: TC001  FastAPI reads it
+from shared.ledger import dead
+from shared.ledger.listing import statuses
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from services.http.reading import Reading
+    from shared.queue.port import OrderQueue
+
+
+def dead_router(reading: Reading, queue: OrderQueue) -> APIRouter:
+    """Make the routes that decide about dead orders."""
+    routes = APIRouter(tags=["orders"])
+    ledger = reading.ledger
+
+    async def decide(order_id: str, decision: Callable[[dead.DeadLetter], bool]) -> bool:
+        """Look for the dead order, and decide about it; False if somebody else did meanwhile."""
+
+        def run() -> bool:
+            with ledger.database.read() as connection:
+                letters = dead.dead_letters(connection, [order_id])
+                present = statuses(ledger, connection, [order_id]).get(order_id)
+            if present is None:
+                raise Problem("unknown-order", f"order {order_id} was never accepted")
+            if not letters:
+                raise Problem("not-dead", f"order {order_id} is {present}")
+            return decision(letters[0])
+
+        return await reading.run(run)
+
+    @routes.post(
+        "/orders/{order_id}/retry",
+        status_code=202,
+        response_model=Receipt,
+        summary="Open a dead order again",
+        responses=refusals("unknown-order", "not-dead", "ledger-unavailable", "invalid-request"),
+    )
+    async def retry(order_id: OrderId) -> dict[str, Any]:
+        """It is settled at the end of its partition. Two retries at once count as one."""
+
+        def decision(letter: dead.DeadLetter) -> bool:
+            messages = dead.retry(ledger, [letter])
+            queue.put(messages)
+            return bool(messages)
+
+        await decide(order_id, decision)
+        return {"order_id": order_id, "status": "open"}
+
+    @routes.post(
+        "/orders/{order_id}/discard",
+        response_model=Discarded,
+        summary="Mark a dead order as dealt with",
+        responses=refusals("unknown-order", "not-dead", "ledger-unavailable", "invalid-request"),
+    )
+    async def discard(order_id: OrderId) -> dict[str, Any]:
+        """It stays dead, and stays counted as dead."""
+        marked = await decide(order_id, lambda letter: bool(dead.discard(ledger, [letter])))
+        return {"order_id": order_id, "status": "dead", "discarded": marked}
+
+    return routes

@@ -1,0 +1,163 @@
+"""What stands before every route: whom the service answers, a name for each request, and a log.
+
+A page from elsewhere that a visitor's browser runs can send requests to 127.0.0.1. It is refused
+by the Origin that browsers add; and one that made its own name point here, by the Host.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import itertools
+import re
+import secrets
+import socket
+import time
+from typing import TYPE_CHECKING, Any
+
+from services.http.problems import Problem
+from shared.logs import Logger
+from shared.settings import parse_hosts
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, MutableMapping
+
+    from shared.settings import Settings
+
+    Scope = MutableMapping[str, Any]
+    Message = MutableMapping[str, Any]
+    Receive = Callable[[], Awaitable[Message]]
+    Send = Callable[[Message], Awaitable[None]]
+    App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+log = Logger("http")
+
+SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
+SECURITY_HEADERS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cache-control", b"no-store"),
+]
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:\d{1,5})?", flags=re.ASCII)
+
+
+class Guard:
+    """Wraps the application.
+
+    Args:
+        app: What answers the requests that pass.
+        settings: Host, allowed names and token.
+        on_response: Told the route, the status code and the seconds of every answer.
+    """
+
+    def __init__(
+        self, app: App, settings: Settings, on_response: Callable[[str, int, float], None]
+    ) -> None:
+        self._app = app
+        self._on_response = on_response
+        self._token = settings.api_token.get_secret_value().encode()
+        own = settings.http_host.lower()
+        self._names = {"localhost", socket.gethostname().lower(), own}
+        self._names |= set(parse_hosts(settings.http_allowed_hosts))
+        self._is_open = own in {"0.0.0.0", "::"}  # noqa: S104  compared, not bound
+        self._prefix = secrets.token_hex(4)
+        self._numbers = itertools.count(1)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or refuse it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        request_id = self._name(headers.get(b"x-request-id", b""))
+        scope["request_id"] = request_id
+        status = 0
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                _complete(message, request_id)
+            await send(message)
+
+        try:
+            self._check(scope["method"], headers)
+            await self._app(scope, receive, answer)
+        except Problem as problem:
+            await refuse(problem, request_id, answer)
+        except Exception:
+            log.exception("request failed", request_id=request_id, path=_route(scope))
+            if not status:
+                await refuse(Problem("internal-error"), request_id, answer)
+        seconds = time.perf_counter() - started
+        self._on_response(_route(scope), status, seconds)
+        log.info(
+            "request",
+            method=scope["method"],
+            path=scope["path"],
+            status=status,
+            ms=round(seconds * 1000, 1),
+            request_id=request_id,
+        )
+
+    def _name(self, given: bytes) -> str:
+        """The request's id: the sender's own if it is usable."""
+        if _REQUEST_ID.fullmatch(given):
+            return given.decode()
+        return f"{self._prefix}-{next(self._numbers)}"
+
+    def _check(self, method: str, headers: dict[bytes, bytes]) -> None:
+        host = headers.get(b"host", b"").decode("latin-1").lower()
+        if not self._is_ours(host):
+            raise Problem("foreign-host", f"this service is not called {host[:100]!r}")
+        origin = headers.get(b"origin")
+        if origin is not None and origin.decode("latin-1").lower() not in {
+            f"http://{host}",
+            f"https://{host}",
+        }:
+            raise Problem("foreign-origin")
+        if self._token and method not in SAFE_METHODS:
+            given = headers.get(b"authorization", b"")
+            if not hmac.compare_digest(given, b"Bearer " + self._token):
+                raise Problem("unauthorized", headers={"www-authenticate": "Bearer"})
+
+    def _is_ours(self, host: str) -> bool:
+        match = _AUTHORITY.fullmatch(host)
+        if match is None:
+            return False
+        name = match[1].strip("[]")
+        if name in self._names:
+            return True
+        try:
+            address = ipaddress.ip_address(name)
+        except ValueError:
+            return False
+        # An address cannot be made to point here by somebody else's name server.
+        return address.is_loopback or self._is_open
+
+
+async def refuse(problem: Problem, request_id: str, send: Send) -> None:
+    """Answer with a problem document."""
+    body = problem.document(request_id)
+    start = {"type": "http.response.start", "status": problem.kind.status}
+    await send({**start, "headers": problem.raw_headers(len(body))})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _complete(message: Message, request_id: str) -> None:
+    """Add the headers that every answer has, where it has not its own."""
+    headers = list(message.get("headers", []))
+    given = {name.lower() for name, _ in headers}
+    headers += [header for header in SECURITY_HEADERS if header[0] not in given]
+    headers.append((b"x-request-id", request_id.encode()))
+    message["headers"] = headers
+
+
+def _route(scope: Scope) -> str:
+    """The pattern of the route that matched: few different ones, and no order's id."""
+    route = scope.get("route")
+    return getattr(route, "path", None) or "none"

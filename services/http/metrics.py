@@ -1,0 +1,249 @@
+"""What Prometheus scrapes: the ledger's counters, this service's own, and the workers'."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client import Histogram as PrometheusHistogram
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+)
+
+from shared import clock
+from shared.errors import LedgerUnavailable
+from shared.ledger.reports import totals
+from shared.metrics import LATENCY_BOUNDS, SIZE_BOUNDS, Meter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from prometheus_client.metrics_core import Metric
+
+    from services.supervisor import Worker
+    from shared.ledger.opening import Ledger
+    from shared.ledger.reports import Totals
+    from shared.metrics import Histogram
+
+_SECONDS = [bound / clock.SECOND for bound in LATENCY_BOUNDS]
+VERDICTS = ("created", "duplicate", "conflict", "invalid", "no_room", "unavailable")
+DELIVERIES = ("fresh", "early", "redelivered", "nudge", "forged", "foreign", "unreadable")
+WORKER_STATES = ("starting", "idle", "settling")
+
+
+class Pipeline(Protocol):
+    """What can be asked of the pipeline that runs here."""
+
+    nudges: int
+
+    @property
+    def workers(self) -> Sequence[Worker]:
+        """The payment workers of this process tree."""
+
+    @property
+    def depth(self) -> int:
+        """Messages on the queue."""
+
+
+class IntakeMetrics:
+    """What is measured at the door and in front of it."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._verdicts = Counter(
+            "orderly_intake_orders",
+            "Orders that asked to be accepted, by the answer.",
+            ["verdict"],
+            registry=registry,
+        )
+        self._by_verdict = {name: self._verdicts.labels(name) for name in VERDICTS}
+        self._latency = PrometheusHistogram(
+            "orderly_intake_latency_seconds",
+            "From the arrival of an order to the commit that accepts it.",
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._blocks = PrometheusHistogram(
+            "orderly_intake_block_orders",
+            "Orders per intake transaction.",
+            buckets=SIZE_BOUNDS,
+            registry=registry,
+        )
+        self._commits = PrometheusHistogram(
+            "orderly_intake_commit_seconds",
+            "How long an intake transaction took, its wait for other writers included.",
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._responses = Counter(
+            "orderly_http_responses",
+            "HTTP responses by route and status code.",
+            ["route", "code"],
+            registry=registry,
+        )
+        self._response_seconds = PrometheusHistogram(
+            "orderly_http_response_seconds",
+            "From a request's head to the end of its response.",
+            ["route"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+
+    def verdict(self, name: str, seconds: float | None = None) -> None:
+        """Count an answer, and how long it took."""
+        self._by_verdict[name].inc()
+        if seconds is not None:
+            self._latency.observe(seconds)
+
+    def block(self, orders: int, seconds: float) -> None:
+        """Count a block that was written."""
+        self._blocks.observe(orders)
+        self._commits.observe(seconds)
+
+    def response(self, route: str, code: int, seconds: float) -> None:
+        """Count an HTTP response."""
+        self._responses.labels(route, code).inc()
+        self._response_seconds.labels(route).observe(seconds)
+
+
+class Metrics:
+    """Everything there is to scrape.
+
+    Attributes:
+        intake: What the door measures.
+    """
+
+    def __init__(self, ledger: Ledger, pipeline: Pipeline, mode: str) -> None:
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        PlatformCollector(registry=self._registry)
+        self.intake = IntakeMetrics(self._registry)
+        self._registry.register(_Collector(ledger, pipeline, mode))
+
+    def text(self) -> bytes:
+        """Write them down; reads the ledger, if it can be read."""
+        return generate_latest(self._registry)
+
+
+class _Collector:
+    """Reads what others keep, whenever somebody asks."""
+
+    def __init__(self, ledger: Ledger, pipeline: Pipeline, mode: str) -> None:
+        self._ledger = ledger
+        self._pipeline = pipeline
+        self._mode = mode
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing: whoever registers this should not need the ledger."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield everything as it is now."""
+        try:
+            with self._ledger.database.read() as connection:
+                found = totals(connection)
+        except LedgerUnavailable:
+            found = None
+        up = "1 while the ledger can be read."
+        yield GaugeMetricFamily("orderly_ledger_up", up, int(found is not None))
+        if found is not None:
+            yield from self._of_the_ledger(found)
+        yield from self._of_the_workers()
+
+    def _of_the_ledger(self, found: Totals) -> Iterator[Metric]:
+        yield InfoMetricFamily(
+            "orderly_ledger",
+            "Which ledger this is.",
+            {"ledger_id": self._ledger.ledger_id, "mode": self._mode},
+        )
+        yield CounterMetricFamily(
+            "orderly_orders_created", "Orders that were ever accepted.", found.created
+        )
+        settled = CounterMetricFamily(
+            "orderly_orders_settled", "Orders by outcome.", labels=["outcome"]
+        )
+        settled.add_metric(["paid"], found.paid)
+        settled.add_metric(["declined"], found.declined)
+        yield settled
+        yield GaugeMetricFamily(
+            "orderly_orders_dead", "Dead letters; a retry takes one away.", found.dead
+        )
+        yield GaugeMetricFamily(
+            "orderly_orders_open", "Accepted orders that are not settled.", found.open
+        )
+        paid = CounterMetricFamily(
+            "orderly_paid_minor_units", "Money taken, in minor units.", labels=["currency"]
+        )
+        for currency, amount in found.paid_amount.items():
+            paid.add_metric([currency], amount)
+        yield paid
+        is_balanced = found.created == found.paid + found.declined + found.dead + found.open
+        yield GaugeMetricFamily(
+            "orderly_ledger_balanced",
+            "1 while created = paid + declined + dead + open.",
+            int(is_balanced),
+        )
+
+    def _of_the_workers(self) -> Iterator[Metric]:
+        total = Meter()
+        states = dict.fromkeys(WORKER_STATES, 0)
+        replaced = 0
+        for worker in self._pipeline.workers:
+            total.add(worker.meter)
+            states[worker.state] += 1
+            replaced += worker.restarts
+        workers = GaugeMetricFamily("orderly_workers", "Payment workers alive.", labels=["state"])
+        for state, count in states.items():
+            workers.add_metric([state], count)
+        yield workers
+        yield CounterMetricFamily(
+            "orderly_workers_replaced",
+            "Workers that died or got stuck, and were replaced.",
+            replaced,
+        )
+        yield GaugeMetricFamily(
+            "orderly_queue_depth", "Messages on the queue.", self._pipeline.depth
+        )
+        yield CounterMetricFamily(
+            "orderly_nudges", "Messages that only said: look at the journal.", self._pipeline.nudges
+        )
+        deliveries = CounterMetricFamily(
+            "orderly_deliveries", "Messages by what they turned out to be.", labels=["kind"]
+        )
+        for kind in DELIVERIES:
+            deliveries.add_metric([kind], total.counters[kind])
+        yield deliveries
+        yield CounterMetricFamily(
+            "orderly_gateway_retries",
+            "Attempts after which an order had to wait.",
+            total.counters["retries"],
+        )
+        yield _histogram(
+            "orderly_settlement_latency_seconds",
+            "From the acceptance of an order to its settlement.",
+            total.latency,
+            clock.SECOND,
+        )
+        yield _histogram(
+            "orderly_settlement_batch_orders", "Orders per settling transaction.", total.batches, 1
+        )
+
+
+def _histogram(name: str, what: str, histogram: Histogram, scale: int) -> Metric:
+    family = HistogramMetricFamily(name, what)
+    buckets: list[tuple[str, float]] = []
+    count = 0
+    bounds = [*(str(bound / scale) for bound in histogram.bounds), "+Inf"]
+    for bound, in_bucket in zip(bounds, histogram.counts, strict=True):
+        count += in_bucket
+        buckets.append((bound, count))
+    family.add_metric([], buckets, histogram.sum / scale)
+    return family

@@ -1,0 +1,167 @@
+"""Refusals as problem documents (RFC 9457): a stable type for each kind, and what to do.
+
+The type of a problem is a path of this service, and what stands there describes it.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from shared.errors import Reason
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class Kind(NamedTuple):
+    """A kind of problem: its name, its status code, and what to say of it."""
+
+    name: str
+    status: int
+    title: str
+    remedy: str
+
+    @property
+    def type(self) -> str:
+        """The ``type`` of its documents."""
+        return f"/problems/{self.name}"
+
+
+_KINDS = [
+    Kind("malformed-request", 400, "This is not HTTP", "Send a well-formed HTTP/1.1 request."),
+    Kind(
+        "unauthorized",
+        401,
+        "A token is needed to change something",
+        "Send the header Authorization: Bearer with the value of API_TOKEN.",
+    ),
+    Kind(
+        "foreign-host",
+        403,
+        "This service does not go by that name",
+        "Use the address it listens on, or name the host in HTTP_ALLOWED_HOSTS.",
+    ),
+    Kind(
+        "foreign-origin",
+        403,
+        "A page from elsewhere may not do this",
+        "Call from a page of this service, or from a program that sends no Origin.",
+    ),
+    Kind("not-found", 404, "There is nothing at this path", "See /docs for the paths there are."),
+    Kind(
+        "unknown-order",
+        404,
+        "This order was never accepted",
+        "Check the id; an order that was refused can be sent again.",
+    ),
+    Kind(
+        "method-not-allowed",
+        405,
+        "This path knows other methods",
+        "Use one of those in the header Allow.",
+    ),
+    Kind(
+        "conflict",
+        409,
+        "This order_id was accepted before with other content",
+        "Send another order under another id; the first one stands.",
+    ),
+    Kind(
+        "not-dead",
+        409,
+        "This order is not dead",
+        "Only dead orders are retried or discarded; look at its present status.",
+    ),
+    Kind("too-large", 413, "The body is too large", "Send less at once."),
+    Kind(
+        "not-json",
+        415,
+        "The body is not of a type that is taken here",
+        "Send UTF-8 with the content type application/json (orders one by one) or "
+        "application/x-ndjson (many), without a content encoding.",
+    ),
+    Kind("invalid-order", 422, "The order breaks the schema", "Mend what errors names."),
+    Kind(
+        "invalid-request",
+        422,
+        "A parameter cannot be understood",
+        "Mend what errors names; /docs describes every parameter.",
+    ),
+    Kind(
+        "full",
+        429,
+        "As many orders are open as there may be",
+        "Send it again after the seconds in Retry-After. It was not accepted.",
+    ),
+    Kind("internal-error", 500, "This is a bug", "Tell us, with the request_id."),
+    Kind(
+        "ledger-unavailable",
+        503,
+        "The ledger cannot be reached or written",
+        "Send it again after the seconds in Retry-After. It was not accepted.",
+    ),
+    Kind(
+        "stopping",
+        503,
+        "The service is stopping",
+        "Send it again after the seconds in Retry-After. It was not accepted.",
+    ),
+]
+KINDS = {kind.name: kind for kind in _KINDS}
+_BY_STATUS = {400: "malformed-request", 404: "not-found", 405: "method-not-allowed"}
+_RETRIED = {"full", "ledger-unavailable", "stopping"}
+RETRY_AFTER = 1
+"""Seconds: a full pipeline settles thousands of orders in one."""
+
+
+class Problem(Exception):
+    """A request is refused.
+
+    Args:
+        name: The kind's.
+        detail: What it is this time, for a person.
+        errors: Single faults of an order or a parameter.
+        headers: More headers for the answer.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        detail: str = "",
+        *,
+        errors: Sequence[Reason] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail or name)
+        self.kind = KINDS[name]
+        self.detail = detail
+        self.errors = errors
+        self.headers = dict(headers or {})
+        if name in _RETRIED:
+            self.headers["retry-after"] = str(RETRY_AFTER)
+
+    def document(self, request_id: str) -> bytes:
+        """Write the document."""
+        content: dict[str, Any] = {
+            "type": self.kind.type,
+            "title": self.kind.title,
+            "status": self.kind.status,
+            "detail": self.detail or self.kind.remedy,
+            "request_id": request_id,
+        }
+        if self.errors:
+            content["errors"] = [reason._asdict() for reason in self.errors]
+        return json.dumps(content, ensure_ascii=False).encode("utf-8", errors="backslashreplace")
+
+    def raw_headers(self, length: int) -> list[tuple[bytes, bytes]]:
+        """The answer's own headers, for a document of ``length`` bytes."""
+        headers = {"content-type": MEDIA_TYPE, "content-length": str(length), **self.headers}
+        return [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+
+
+def of_status(status: int, detail: str, headers: Mapping[str, str] | None) -> Problem:
+    """The problem that the framework means by a status code."""
+    return Problem(_BY_STATUS.get(status, "internal-error"), detail, headers=headers)

@@ -1,0 +1,145 @@
+"""The HTTP server: a socket that is bound before anything else starts, and uvicorn in a thread.
+
+The main thread stays free to supervise; Linux ties the workers to it.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from services.http.guard import SECURITY_HEADERS
+from services.http.problems import Problem
+from shared.errors import ConfigurationError
+from shared.logs import Logger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from services.http.guard import App
+
+FINISH_SECONDS = 20
+"""How long requests under way may take to finish when the service stops."""
+
+log = Logger("http")
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Take the port, and say so if it is taken.
+
+    Raises:
+        ConfigurationError: It cannot be had.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        # So that whoever asks next is told at once; bind() alone may succeed twice.
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            what = "is taken; choose another with --port or HTTP_PORT"
+        elif error.errno in {errno.EACCES, errno.EPERM}:
+            what = "may not be used by you; choose one above 1023 with --port or HTTP_PORT"
+        else:
+            what = f"cannot be used ({error.strerror}); choose an address of this machine"
+        raise ConfigurationError(f"port {port} on {host} {what}") from None
+    listener.setblocking(False)  # noqa: FBT003  its own signature
+    return listener
+
+
+class HttpServer:
+    """Serves an application on a bound socket, in a thread of its own.
+
+    Args:
+        app: The application.
+        listener: The socket.
+        each_second: What to call every second, in that thread.
+
+    Attributes:
+        url: Where it can be called from this machine.
+    """
+
+    def __init__(self, app: App, listener: socket.socket, each_second: Callable[[], None]) -> None:
+        self._listener = listener
+        host, port = listener.getsockname()[:2]
+        self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+        async def notify() -> None:
+            each_second()
+
+        config = uvicorn.Config(
+            app,
+            http=_Protocol,
+            loop="uvloop",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=FINISH_SECONDS,
+            timeout_notify=1,
+            callback_notify=notify,
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._run, name="http", daemon=True)
+        self._error: BaseException | None = None
+        _forward_logs()
+
+    def start(self) -> None:
+        """Begin to answer."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Take no more requests; those under way are finished. Returns at once."""
+        self._server.should_exit = True
+
+    @property
+    def is_running(self) -> bool:
+        """Whether requests are still being answered."""
+        return self._thread.is_alive()
+
+    def check(self) -> None:
+        """Raise here what ended the server's thread."""
+        if self._error is not None:
+            raise self._error
+
+    def _run(self) -> None:
+        try:
+            self._server.run(sockets=[self._listener])
+        except BaseException as error:  # noqa: BLE001  raised again by check()
+            self._error = error
+
+
+class _Protocol(HttpToolsProtocol):
+    """Says what is not HTTP at all in the form of every other refusal."""
+
+    def send_400_response(self, msg: str) -> None:
+        problem = Problem("malformed-request", msg)
+        body = problem.document("none")
+        headers = [*problem.raw_headers(len(body)), *SECURITY_HEADERS, (b"connection", b"close")]
+        lines = b"".join(name + b": " + value + b"\r\n" for name, value in headers)
+        self.transport.write(STATUS_LINE[400] + lines + b"\r\n" + body)
+        self.transport.close()
+
+
+class _Forward(logging.Handler):
+    """Hands uvicorn's warnings to our log; what it says otherwise is ours to say."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log.warning("server", message=record.getMessage())
+
+
+def _forward_logs() -> None:
+    logger = logging.getLogger("uvicorn.error")
+    logger.handlers = [_Forward(logging.WARNING)]
+    logger.propagate = False

@@ -1,0 +1,231 @@
+"""Orders over HTTP: one by one, or many as a stream of lines."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+import uuid
+from typing import TYPE_CHECKING, Annotated
+
+from fastapi import APIRouter, Header, Request, Response
+from fastapi.responses import StreamingResponse
+from starlette.requests import ClientDisconnect
+
+from services.http.app import refusals
+from services.http.models import EXAMPLE_ORDER, Receipt
+from services.http.problems import Problem
+from services.producer.bulk import MOST_BYTES, Bulk
+from services.producer.door import Overrun
+from services.producer.streams import LINE_BYTES
+from shared.errors import InvalidOrder, LedgerUnavailable, Reason
+from shared.ledger.journal import Verdict
+from shared.ledger.listing import statuses
+from shared.schema import parse_order
+
+if TYPE_CHECKING:
+    from services.http.metrics import IntakeMetrics
+    from services.http.reading import Reading
+    from services.producer.door import Door
+    from services.producer.intake import Intake
+    from shared.schema import Order
+
+ID = r"[A-Za-z0-9._:-]{1,64}"
+_BULK_TYPES = {"application/x-ndjson", "application/ndjson", "application/jsonl"}
+_EXAMPLE_LINES = '{"line":1,"order_id":"a-1","code":202}\n'
+_ORDER_BODY = {
+    "required": True,
+    "content": {
+        "application/json": {
+            "schema": {"$ref": "#/components/schemas/NewOrder"},
+            "examples": {"tea": {"summary": "two packets of tea", "value": EXAMPLE_ORDER}},
+        }
+    },
+}
+_BULK_BODY = {
+    "required": True,
+    "description": "An Order a line; its order_id is required.",
+    "content": {"application/x-ndjson": {"schema": {"type": "string"}}},
+}
+_BULK_ANSWER = {
+    "description": "An answer a line (BulkAnswer), in the order of the lines. A line without an "
+    "answer was not accepted.",
+    "content": {"application/x-ndjson": {"schema": {"type": "string"}, "example": _EXAMPLE_LINES}},
+}
+_LOCATION = {
+    "Location": {
+        "description": "where the order is",
+        "required": True,
+        "schema": {"type": "string"},
+    }
+}
+
+
+def router(door: Door, intake: Intake, reading: Reading, metrics: IntakeMetrics) -> APIRouter:
+    """Make the routes by which orders come in."""
+    routes = APIRouter(tags=["orders"])
+
+    @routes.post(
+        "/orders",
+        status_code=202,
+        response_model=Receipt,
+        summary="Place an order",
+        responses={
+            202: {"description": "It is on disk, and will be paid.", "headers": _LOCATION},
+            200: {
+                "description": "It was accepted before: this is what has become of it.",
+                "model": Receipt,
+                "headers": _LOCATION,
+            },
+            **refusals(
+                "conflict", "too-large", "not-json", "invalid-order", "full", "ledger-unavailable"
+            ),
+        },
+        openapi_extra={"requestBody": _ORDER_BODY},
+    )
+    async def place_order(
+        request: Request,
+        idempotency_key: Annotated[
+            str | None,
+            Header(
+                pattern=f"^{ID}$",
+                description="the order's id, where the body has none",
+                examples=["a-1"],
+            ),
+        ] = None,
+    ) -> Response:
+        """Send it again whenever the answer did not reach you: it is charged once."""
+        started = time.perf_counter()
+        _require(request, {"application/json"})
+        body = await _read(request, LINE_BYTES)
+        try:
+            order, canonical = _parse(body, idempotency_key)
+        except InvalidOrder as error:
+            metrics.verdict("invalid")
+            raise Problem("invalid-order", str(error), errors=error.reasons) from None
+        try:
+            (verdict,) = await door.submit([intake.candidate(order, canonical)])
+        except Overrun as error:
+            metrics.verdict(Verdict.NO_ROOM)
+            raise Problem("full", str(error)) from None
+        except LedgerUnavailable:
+            metrics.verdict("unavailable")
+            raise
+        metrics.verdict(verdict, time.perf_counter() - started)
+        return await _answer(order, verdict, reading)
+
+    @routes.post(
+        "/orders/bulk",
+        response_class=Response,
+        summary="Place many orders",
+        responses={
+            200: _BULK_ANSWER,
+            **refusals("too-large", "not-json", "ledger-unavailable"),
+        },
+        openapi_extra={"requestBody": _BULK_BODY},
+    )
+    async def place_orders(request: Request) -> Response:
+        """Lines are accepted as they arrive; while the pipeline is full no more are read.
+
+        The answers come when the body has been read. Codes are those of single orders: 202, 200,
+        409, 422 or 503.
+        """
+        _require(request, _BULK_TYPES)
+        _refuse_longer(request, MOST_BYTES)
+        bulk = Bulk(door, intake, metrics)
+        try:
+            await bulk.take(request.stream())
+        except ClientDisconnect:
+            bulk.close()
+            raise Problem("malformed-request", "the connection ended in mid-body") from None
+        except BaseException:
+            bulk.close()
+            raise
+        return StreamingResponse(bulk.answers(), media_type="application/x-ndjson")
+
+    return routes
+
+
+async def _answer(order: Order, verdict: Verdict, reading: Reading) -> Response:
+    order_id, status, code = order.order_id, "open", 202
+    if verdict is Verdict.NO_ROOM:
+        raise Problem("full")
+    if verdict is Verdict.CONFLICT:
+        raise Problem("conflict", f"order {order_id} was accepted before with other content")
+    if verdict is Verdict.DUPLICATE:
+        found = await reading.read(
+            lambda connection: statuses(reading.ledger, connection, [order_id])
+        )
+        status, code = found[order_id], 200
+    return Response(
+        f'{{"order_id":"{order_id}","status":"{status}"}}',
+        code,
+        headers={"location": f"/orders/{order_id}"},
+        media_type="application/json",
+    )
+
+
+def _require(request: Request, types: set[str]) -> None:
+    """Insist on a content type: a foreign page's form could not send it unasked."""
+    given = request.headers.get("content-type", "")
+    name, _, parameters = given.partition(";")
+    charset = re.fullmatch(r'\s*charset="?([\w-]+)"?\s*', parameters, flags=re.IGNORECASE)
+    if (
+        name.strip().lower() not in types
+        or (charset and charset[1].lower() not in {"utf-8", "utf8"})
+        or request.headers.get("content-encoding", "identity").lower() != "identity"
+    ):
+        raise Problem("not-json", f"send {' or '.join(sorted(types))} in UTF-8, not {given!r}")
+
+
+def _refuse_longer(request: Request, most: int) -> None:
+    if int(request.headers.get("content-length", 0)) > most:
+        # The rest is not read, so the connection cannot be used again.
+        raise Problem(
+            "too-large", f"the body has more than {most:,} bytes", headers={"connection": "close"}
+        )
+
+
+async def _read(request: Request, most: int) -> bytes:
+    """Read a body that should be short."""
+    _refuse_longer(request, most)
+    body = b""
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > most:
+                raise Problem(
+                    "too-large",
+                    f"the body has more than {most:,} bytes",
+                    headers={"connection": "close"},
+                )
+    except ClientDisconnect:
+        raise Problem("malformed-request", "the connection ended in mid-body") from None
+    return body
+
+
+def _parse(body: bytes, key: str | None) -> tuple[Order, bytes]:
+    """Parse an order; where it has no id it gets the sender's key, or a new one.
+
+    Raises:
+        InvalidOrder: With every rule that it breaks.
+    """
+    try:
+        return parse_order(body)
+    except InvalidOrder as error:
+        if Reason("order_id", "is required") not in error.reasons:
+            raise
+        if len(error.reasons) > 1:
+            others = [each for each in error.reasons if each.where != "order_id"]
+            raise InvalidOrder(others) from None
+    # It is an object that lacks nothing else, so it begins with a brace and a field.
+    order_id = key or str(uuid7())
+    return parse_order(b'{"order_id":"%s",' % order_id.encode() + body.lstrip()[1:])
+
+
+def uuid7() -> uuid.UUID:
+    """Mint an id that sorts by time (RFC 9562, version 7)."""
+    milliseconds = time.time_ns() // 1_000_000
+    noise = int.from_bytes(os.urandom(10), "big")
+    value = milliseconds << 80 | 0x7 << 76 | (noise >> 64 & 0xFFF) << 64
+    return uuid.UUID(int=value | 0b10 << 62 | noise & (1 << 62) - 1)

@@ -1,0 +1,170 @@
+"""``orderly serve``: orders over HTTP, and in local mode the pipeline that pays them.
+
+The main thread supervises the workers; HTTP has a thread of its own, and so has the door.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import TYPE_CHECKING
+
+from services.http.app import new_app
+from services.http.decisions import dead_router
+from services.http.guard import Guard
+from services.http.metrics import Metrics
+from services.http.proving import Prover
+from services.http.reading import Reading
+from services.http.reports import STOPPING, ledger_router, orders_router, service_router
+from services.http.server import HttpServer, bind
+from services.local import LocalPipeline
+from services.payment.gateway import load_gateway
+from services.producer import api
+from services.producer.door import PATIENCE, Door
+from services.producer.intake import Intake
+from services.run import new_run_id
+from services.signals import StopRequests
+from services.standstill import Abandoned, Standstill
+from shared.ledger.journal import positions
+from shared.ledger.opening import open_ledger
+from shared.schema import tune_gc
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+    from shared.ledger.journal import Position
+    from shared.ledger.opening import Ledger
+    from shared.settings import Settings
+
+    Say = Callable[[str], None]
+
+TICK_SECONDS = 0.1
+
+
+def serve(settings: Settings, say: Say) -> bool:
+    """Serve until a signal comes, then settle what was accepted; say whether all of it was.
+
+    Raises:
+        OrderlyError: With the exit code that it means. What was accepted is kept.
+    """
+    load_gateway(settings)  # one that cannot be loaded should stop this before it starts
+    listener = bind(settings.http_host, settings.http_port)
+    stop = StopRequests()
+    with listener, stop.handled():
+        ledger = open_ledger(settings)
+        # Requests that look things up give up waiting; what takes orders in and pays them does not.
+        asked = open_ledger(settings, patience=PATIENCE)
+        try:
+            return _Service(settings, ledger, asked, listener, stop, say).run()
+        finally:
+            asked.database.close()
+            ledger.database.close()
+
+
+class _Service:
+    """Everything that serves, wired together."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        asked: Ledger,
+        listener: socket.socket,
+        stop: StopRequests,
+        say: Say,
+    ) -> None:
+        self._settings = settings
+        self._ledger = ledger
+        self._stop = stop
+        self._say = say
+        run_id = new_run_id()
+        self._pipeline = LocalPipeline(ledger, settings, run_id=run_id)
+        self._reading = Reading(asked)
+        self._prover = Prover()
+        metrics = Metrics(asked, self._pipeline, settings.queue_mode)
+        intake = Intake(ledger, self._pipeline.queue, settings, run_id=run_id)
+        self._door = Door(intake, metrics.intake.block)
+        app = new_app(settings)
+        app.include_router(api.router(self._door, intake, self._reading, metrics.intake))
+        app.include_router(orders_router(self._reading))
+        app.include_router(dead_router(self._reading, self._pipeline.queue))
+        app.include_router(ledger_router(settings, self._reading, self._prover))
+        app.include_router(service_router(self._reading, metrics, self._trouble))
+        guard = Guard(app, settings, metrics.intake.response)
+        self._server = HttpServer(guard, listener, self._door.expire)
+
+    def run(self) -> bool:
+        """Serve, drain and end; say whether everything that was accepted is settled."""
+        try:
+            self._pipeline.start()
+            self._door.open()
+            tune_gc()
+            self._server.start()
+            self._announce()
+            self._watch(lambda: not self._stop.drain.is_set())
+            self._finish()
+            self._pipeline.drain()
+        except Abandoned as abandoned:
+            self._say(str(abandoned))
+            self._pipeline.kill()
+            return False
+        except BaseException:
+            self._pipeline.kill()
+            raise
+        finally:
+            self._server.stop()
+            self._prover.close()
+            self._reading.close()
+        return True
+
+    def _announce(self) -> None:
+        settings = self._settings
+        self._say(
+            f"serving on {self._server.url} ({settings.queue_mode} mode, ledger "
+            f"{self._ledger.name}, {settings.payment_workers} workers); Ctrl-C settles and ends"
+        )
+        if not settings.api_token.get_secret_value() and not _is_loopback(settings.http_host):
+            self._say(
+                f"whoever can reach {settings.http_host} can place orders: set API_TOKEN to "
+                "ask for a token"
+            )
+
+    def _watch(self, is_wanted: Callable[[], bool]) -> None:
+        """Supervise for as long as it is wanted, or until a second signal."""
+        while is_wanted():
+            if self._stop.abort.is_set():
+                raise Abandoned("stopped at once; the next start settles what is open")
+            self._server.check()
+            self._pipeline.watch(TICK_SECONDS)
+
+    def _finish(self) -> None:
+        """Let requests under way end, then settle what was accepted."""
+        self._say("settling what was accepted; a second signal stops at once")
+        self._door.is_closing = True
+        self._server.stop()
+        self._watch(lambda: self._server.is_running)
+        self._door.close()
+        ends = {place.partition: place.head for place in self._places()}
+        standstill = Standstill()
+
+        def is_unsettled() -> bool:
+            places = self._places()
+            waiting = [place for place in places if place.cursor < ends[place.partition]]
+            standstill.observe([place.cursor for place in places], waiting)
+            return bool(waiting)
+
+        self._watch(is_unsettled)
+
+    def _places(self) -> list[Position]:
+        with self._ledger.database.read() as connection:
+            return positions(connection)
+
+    def _trouble(self) -> str | None:
+        return STOPPING if self._door.is_closing else self._pipeline.trouble
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
