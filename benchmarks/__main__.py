@@ -14,6 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.http import bulk_orders, settlement_latencies, single_orders
 from benchmarks.limit import one_process
 from benchmarks.measure import Run, first_payment, help_seconds, orderly_run
 from services.producer import synthetic
@@ -49,7 +50,7 @@ def bench(folder: Path, orders: int, runs: int, workers: int) -> None:
     show("end to end, orders/s", [run.speed for run in piped])
     show("one process, no queue, orders/s", single)
     ratio = statistics.median(run.speed / limit for run, limit in zip(piped, single, strict=True))
-    say(f"{'ratio':<38} {ratio:10.2f}")
+    say(f"{'ratio':<40} {ratio:10.2f}")
     show("peak memory of the tree, MB", [run.peak_memory / 1e6 for run in piped])
     long = folder / "long.jsonl"
     with long.open("wb") as out:
@@ -57,14 +58,35 @@ def bench(folder: Path, orders: int, runs: int, workers: int) -> None:
             out.writelines(raw + b"\n" for raw in synthetic.encoded(orders, SEED + part))
     longest = orderly_run(folder, long, workers)
     show("the same, for a file of 4 times that", [longest.peak_memory / 1e6])
+    measure_http(folder, orders, runs, workers)
     show("orderly --help, ms", [help_seconds() * 1000 for _ in range(10)])
     show("first order paid after, ms", [first_payment(folder) * 1000 for _ in range(runs)])
+
+
+def measure_http(folder: Path, orders: int, runs: int, workers: int) -> None:
+    """Measure the service; the load comes from this process, on the same cores."""
+    say("")
+    single = [single_orders(folder, orders // 5, workers, SEED) for _ in range(runs)]
+    show("POST /orders, 64 connections, orders/s", [orders // 5 / each.seconds for each in single])
+    show("  answer after, ms, median", [each.latency(0.5) * 1000 for each in single])
+    show("  answer after, ms, 99th percentile", [each.latency(0.99) * 1000 for each in single])
+    bulk = [bulk_orders(folder, orders, workers, SEED) for _ in range(runs)]
+    show("POST /orders/bulk, orders/s", [orders / each.seconds for each in bulk])
+    trickle = [settlement_latencies(folder, workers, SEED) for _ in range(runs)]
+    show("accepted to settled at 200/s, ms, median", [_at(each, 0.5) for each in trickle])
+    show("  99th percentile", [_at(each, 0.99) for each in trickle])
+    say("")
+
+
+def _at(latencies: list[float], share: float) -> float:
+    """Milliseconds that a share of the sorted latencies does not exceed."""
+    return latencies[int(len(latencies) * share)] * 1000
 
 
 def show(what: str, values: list[float]) -> None:
     """Print a figure: its median, and its range if there are several."""
     spread = f"   {min(values):,.0f} to {max(values):,.0f}" if len(values) > 1 else ""
-    say(f"{what:<38} {statistics.median(values):10,.0f}{spread}")
+    say(f"{what:<40} {statistics.median(values):10,.0f}{spread}")
 
 
 def say(line: str) -> None:

@@ -27,10 +27,10 @@ class Run:
 def orderly_run(folder: Path, file: Path, workers: int) -> Run:
     """Run a file through the pipeline with a fresh ledger."""
     ledger = folder / "bench.db"
-    _remove(ledger)
+    remove(ledger)
     arguments = ["run", str(file), "--json", "--workers", str(workers)]
     running = subprocess.Popen(
-        [*COMMAND, *arguments], env=_environment(ledger), cwd=ROOT, stdout=subprocess.PIPE
+        [*COMMAND, *arguments], env=environment(ledger), cwd=ROOT, stdout=subprocess.PIPE
     )
     peak = _Peak(running.pid)
     out, _ = running.communicate()
@@ -50,12 +50,12 @@ def help_seconds() -> float:
 def first_payment(folder: Path) -> float:
     """Time from the start of `orderly run` to the first outcome in the ledger."""
     ledger = folder / "first.db"
-    _remove(ledger)
+    remove(ledger)
     started = time.time()
     subprocess.run(
         [*COMMAND, "run", "--orders", "1", "--seed", "1", "--json"],
         cwd=ROOT,
-        env=_environment(ledger),
+        env=environment(ledger),
         stdout=subprocess.DEVNULL,
         check=True,
     )
@@ -108,10 +108,12 @@ def _memory(pid: int) -> int:
     return int(shown.stdout or 0) * 1024
 
 
-def _environment(ledger: Path) -> dict[str, str]:
+def environment(ledger: Path) -> dict[str, str]:
+    """The environment of a command that uses a ledger."""
     return {**os.environ, "LEDGER_URL": f"sqlite:///{ledger}", "PYTHONPATH": str(ROOT)}
 
 
-def _remove(ledger: Path) -> None:
+def remove(ledger: Path) -> None:
+    """Begin with no ledger."""
     for suffix in ("", "-wal", "-shm", ".lock"):
         Path(f"{ledger}{suffix}").unlink(missing_ok=True)
