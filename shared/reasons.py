@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
 
 ID_PATTERN = r"^[A-Za-z0-9._:-]*$"
-PRINTABLE_PATTERN = r"^[ [^\p{C}\p{Z}]]*$"
+PRINTABLE_PATTERN = r"^(?: |[^\p{C}\p{Z}])*$"
 RFC3339_PATTERN = r"^\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$"
 
 _RULES = {
