@@ -177,6 +177,7 @@ def _describe(app: FastAPI, *, has_token: bool) -> dict[str, Any]:
             for method, operation in path.items():
                 if method not in {"get", "head"}:
                     operation["security"] = [{"token": []}]
+                    operation["responses"] |= refusals("unauthorized")
     return schema
 
 
