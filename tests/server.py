@@ -32,6 +32,7 @@ class Server:
     Attributes:
         orderly: The command of the same ledger; its environment is the service's.
         port: Where it listens, or did.
+        url: The same, as a URL.
         said: Every line of its standard error, of all its starts.
         client: Calls it.
     """
@@ -39,6 +40,7 @@ class Server:
     def __init__(self, orderly: Orderly) -> None:
         self.orderly = orderly
         self.port = 0
+        self.url = ""
         self.said: list[str] = []
         self.client = httpx.Client(trust_env=False)
         self._process: subprocess.Popen[str] | None = None
@@ -46,13 +48,13 @@ class Server:
 
     def start(self, *arguments: str, port: int = 0, **options: Any) -> Server:
         """Start it, and wait until it says that it serves."""
-        self.launch(*arguments, port=port, **options)
         seen = len(self.said)
+        self.launch(*arguments, port=port, **options)
         started = eventually(lambda: self._announced(seen), what="serving", within=40)
         assert started is not None
-        self.port = int(started[2])
+        self.url, self.port = started[1], int(started[2])
         self.client.close()
-        self.client = httpx.Client(base_url=started[1], timeout=30, trust_env=False)
+        self.client = httpx.Client(base_url=self.url, timeout=30, trust_env=False)
         return self
 
     def launch(self, *arguments: str, port: int = 0, **options: Any) -> None:
