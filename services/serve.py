@@ -53,7 +53,7 @@ def serve(settings: Settings, say: Say) -> bool:
     with listener, stop.handled():
         ledger = open_ledger(settings)
         # Requests that look things up give up waiting; what takes orders in and pays them does not.
-        asked = open_ledger(settings, patience=PATIENCE)
+        asked = open_ledger(settings, create=False, patience=PATIENCE)
         try:
             return _Service(settings, ledger, asked, listener, stop, say).run()
         finally:

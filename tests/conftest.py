@@ -9,6 +9,7 @@ import pytest
 from shared.ledger.opening import Ledger, open_ledger
 from shared.settings import load_settings
 from tests.orderly import Orderly
+from tests.server import Server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,6 +24,28 @@ def orderly(tmp_path: Path) -> Iterator[Orderly]:
     command = Orderly(tmp_path)
     yield command
     command.close()
+
+
+@pytest.fixture
+def server(orderly: Orderly) -> Iterator[Server]:
+    """A service that is not started yet: `orderly.environment` may still be changed."""
+    service = Server(orderly)
+    yield service
+    service.close()
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A running service that a module's tests share; at the end its books equal the replay."""
+    orderly = Orderly(tmp_path_factory.mktemp("shop"))
+    service = Server(orderly)
+    try:
+        yield service.start()
+        assert service.stop().code == 0, service.said
+        orderly.assert_serial()
+    finally:
+        service.close()
+        orderly.close()
 
 
 @pytest.fixture(scope="module", params=["sqlite"])

@@ -1,0 +1,316 @@
+"""Placing orders over HTTP one by one: every answer there is, and what a 202 is worth."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+import time
+import uuid
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from tests.books import order
+from tests.eventually import eventually
+from tests.integration.test_chaos import accepted
+from tests.server import Server, problem_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+MIB = 1024 * 1024
+
+
+def without_id(customer_id: str = "c-1", amount: int = 100) -> dict[str, Any]:
+    fields = order("", customer_id, amount)
+    del fields["order_id"]
+    return fields
+
+
+@pytest.fixture
+def nothing_accepted(shop: Server) -> Iterator[None]:
+    """Whatever the test sends, none of it becomes an order."""
+    before = accepted(shop.orderly)
+    yield
+    assert accepted(shop.orderly) == before
+
+
+def at_once(senders: int, send: Callable[[int], httpx.Response]) -> list[httpx.Response]:
+    """Send from many clients in the same moment."""
+    ready = threading.Barrier(senders)
+
+    def wait_and_send(number: int) -> httpx.Response:
+        ready.wait(timeout=10)
+        return send(number)
+
+    with ThreadPoolExecutor(senders) as threads:
+        return list(threads.map(wait_and_send, range(senders)))
+
+
+def test_a_new_order_is_accepted_and_says_where_it_is(shop: Server) -> None:
+    response = shop.place(order("new-1"))
+    assert response.status_code == 202
+    assert response.headers["content-type"] == "application/json"
+    assert response.headers["location"] == "/orders/new-1"
+    assert response.json() == {"order_id": "new-1", "status": "open"}
+    story = shop.client.get(response.headers["location"]).json()
+    assert (story["order_id"], story["total"]) == ("new-1", 100)
+
+
+def test_a_202_is_in_the_ledger_when_its_sender_has_it(shop: Server) -> None:
+    for number in range(50):
+        assert shop.place(order(f"durable-{number}")).status_code == 202
+        found = shop.query("SELECT 1 FROM identities WHERE order_id = ?", f"durable-{number}")
+        assert found == [(1,)]
+
+
+def test_what_was_acknowledged_survives_a_kill_in_mid_flood(server: Server) -> None:
+    server.start()
+    acknowledged: list[str] = []
+
+    def flood(customer: int) -> None:
+        for number in range(100_000):
+            order_id = f"{customer}-{number}"
+            try:
+                response = server.place(order(order_id, f"c-{customer}"))
+            except httpx.TransportError:
+                return
+            assert response.status_code == 202, response.text
+            acknowledged.append(order_id)
+
+    with ThreadPoolExecutor(8) as senders:
+        floods = [senders.submit(flood, customer) for customer in range(8)]
+        eventually(lambda: len(acknowledged) > 300, within=30)
+        server.stop(signal.SIGKILL)
+        for each in floods:
+            each.result(timeout=30)
+    kept = {order_id for (order_id,) in server.query("SELECT order_id FROM identities")}
+    assert set(acknowledged) <= kept
+    assert len(kept) <= len(acknowledged) + 8  # whoever waited for an answer may be among them
+    server.orderly.json("run")
+    assert set(server.orderly.assert_serial().status) == kept
+
+
+def test_who_looks_at_the_ledger_beside_the_service_loses_it_nothing(server: Server) -> None:
+    """No worker has opened the ledger yet: the service's own locks are all that guards its log."""
+    (server.orderly.folder / "late.py").write_text(
+        "import multiprocessing, threading\n"
+        "from services.payment.gateway import LedgerGateway\n"
+        "if multiprocessing.parent_process() is not None:\n"
+        "    threading.Event().wait()\n"
+    )
+    server.orderly.environment["PAYMENT_GATEWAY"] = "late:LedgerGateway"
+    server.start()
+    for number in range(3):
+        assert server.place(order(f"seen-{number}")).status_code == 202
+        assert accepted(server.orderly) == number + 1
+    server.stop(signal.SIGKILL)
+    assert accepted(server.orderly) == 3
+    del server.orderly.environment["PAYMENT_GATEWAY"]
+    assert server.orderly.json("run")["recovered"] == 3
+
+
+def test_a_duplicate_is_told_what_has_become_of_the_first(shop: Server) -> None:
+    paid, declined = order("dup-paid", "rich"), order("dup-declined", "poor", 100_001)
+    assert [shop.place(each).status_code for each in (paid, declined)] == [202, 202]
+    shop.settle()
+    for fields, status in ((paid, "paid"), (declined, "declined")):
+        response = shop.place(fields)
+        assert response.status_code == 200
+        assert response.headers["location"] == f"/orders/{fields['order_id']}"
+        assert response.json() == {"order_id": fields["order_id"], "status": status}
+
+
+def test_the_same_content_written_otherwise_is_a_duplicate(shop: Server) -> None:
+    fields = order("written")
+    assert shop.place(fields).status_code == 202
+    turned = dict(reversed(fields.items())) | {"placed_at": "2026-01-31T10:30:00.000+01:00"}
+    assert shop.place(turned).status_code == 200
+    assert shop.place(json.dumps(fields, indent=4).encode()).status_code == 200
+    escaped = json.dumps(fields).replace('"tea"', '"\\u0074ea"')
+    assert shop.place(escaped.encode()).status_code == 200
+
+
+def test_a_known_id_with_other_content_is_a_conflict(shop: Server) -> None:
+    assert shop.place(order("clash")).status_code == 202
+    for other in (
+        order("clash", amount=101),
+        order("clash", "c-2"),
+        order("clash", currency="EUR"),
+    ):
+        document = problem_of(shop.place(other), 409, "conflict")
+        assert "clash" in document["detail"]
+    story = shop.client.get("/orders/clash").json()
+    assert (story["customer_id"], story["total"], story["currency"]) == ("c-1", 100, "USD")
+
+
+@pytest.mark.parametrize("round_", range(4))
+def test_one_order_sent_by_many_at_once_is_accepted_once(shop: Server, round_: int) -> None:
+    fields = order(f"at-once-{round_}", amount=1)
+    responses = at_once(24, lambda _: shop.place(fields))
+    assert Counter(each.status_code for each in responses) == {202: 1, 200: 23}
+    assert {each.json()["order_id"] for each in responses} == {f"at-once-{round_}"}
+
+
+def test_one_id_sent_at_once_with_many_contents_goes_to_one_of_them(shop: Server) -> None:
+    responses = at_once(24, lambda number: shop.place(order("contested", f"c-{number}")))
+    assert Counter(each.status_code for each in responses) == {202: 1, 409: 23}
+    (winner,) = [at for at, each in enumerate(responses) if each.status_code == 202]
+    assert shop.client.get("/orders/contested").json()["customer_id"] == f"c-{winner}"
+
+
+def test_an_order_without_an_id_gets_a_uuid_that_sorts_by_time(shop: Server) -> None:
+    ids = []
+    for _ in range(20):
+        before = time.time_ns() // 1_000_000
+        response = shop.place(without_id())
+        after = time.time_ns() // 1_000_000
+        assert response.status_code == 202
+        minted = response.json()["order_id"]
+        assert response.headers["location"] == f"/orders/{minted}"
+        parsed = uuid.UUID(minted)
+        assert (parsed.version, parsed.variant) == (7, uuid.RFC_4122)
+        assert before <= parsed.int >> 80 <= after
+        ids.append(minted)
+    assert len(set(ids)) == 20
+    assert sorted(ids, key=lambda each: uuid.UUID(each).int >> 80) == ids
+    assert shop.client.get(f"/orders/{ids[7]}").json()["customer_id"] == "c-1"
+
+
+def test_an_idempotency_key_names_the_order_that_has_no_id(shop: Server) -> None:
+    assert shop.place(without_id(), Idempotency_Key="key-1").headers["location"] == "/orders/key-1"
+    again = shop.place(without_id(), Idempotency_Key="key-1")
+    assert (again.status_code, again.json()["order_id"]) == (200, "key-1")
+    other = shop.place(without_id(amount=5), Idempotency_Key="key-1")
+    problem_of(other, 409, "conflict")
+    assert shop.place(order("key-1")).status_code == 200
+    padded = b" \r\n\t" + json.dumps(without_id()).encode() + b"\n"
+    assert shop.place(padded, Idempotency_Key="key-1").status_code == 200
+
+
+def test_an_idempotency_key_does_not_rename_an_order_that_has_an_id(shop: Server) -> None:
+    response = shop.place(order("named"), Idempotency_Key="key-2")
+    assert (response.status_code, response.json()["order_id"]) == (202, "named")
+    assert shop.client.get("/orders/key-2").status_code == 404
+
+
+@pytest.mark.parametrize("key", ["", "a b", "a/b", "k" * 65, '"a"', "{", "a\x00"])
+@pytest.mark.usefixtures("nothing_accepted")
+def test_an_unusable_idempotency_key_is_invalid(shop: Server, key: str) -> None:
+    if "\x00" in key:
+        answer = shop.exchange(
+            b"POST /orders HTTP/1.1\r\nhost: localhost\r\nidempotency-key: a\0\r\n\r\n"
+        )
+        assert answer.startswith(b"HTTP/1.1 400 ")
+        return
+    document = problem_of(shop.place(without_id(), Idempotency_Key=key), 422, "invalid-request")
+    assert "idempotency-key" in document["errors"][0]["where"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "where"),
+    [
+        ({"customer_id": ""}, "customer_id"),
+        ({"currency": "XXX"}, "currency"),
+        ({"placed_at": "2026-01-31"}, "placed_at"),
+        ({"items": []}, "items"),
+        ({"items": [{"sku": "tea", "quantity": 0, "unit_price": 1}]}, "items[0].quantity"),
+        ({"items": [{"sku": "tea", "quantity": 1, "unit_price": True}]}, "items[0].unit_price"),
+        ({"items": [{"sku": "t", "quantity": 10**6, "unit_price": 10**12}] * 10}, "total"),
+        ({"colour": "red"}, "colour"),
+        ({"order_id": None}, "order_id"),
+        ({"order_id": "a/b"}, "order_id"),
+    ],
+)
+@pytest.mark.usefixtures("nothing_accepted")
+def test_an_invalid_order_is_told_what_is_wrong(
+    shop: Server, changes: dict[str, Any], where: str
+) -> None:
+    document = problem_of(shop.place(order("bad") | changes), 422, "invalid-order")
+    (error,) = document["errors"]
+    assert error["where"] == where
+    assert set(error) == {"where", "rule", "value"}
+    assert error["rule"] in document["detail"]
+
+
+@pytest.mark.usefixtures("nothing_accepted")
+def test_every_broken_rule_is_named_but_not_the_id_that_may_be_missing(shop: Server) -> None:
+    broken = without_id() | {"currency": "???", "customer_id": "a b"}
+    document = problem_of(shop.place(broken, Idempotency_Key="key-3"), 422, "invalid-order")
+    assert {error["where"] for error in document["errors"]} == {"currency", "customer_id"}
+    too_much = without_id() | {
+        "items": [{"sku": "t", "quantity": 10**6, "unit_price": 10**12}] * 10
+    }
+    document = problem_of(shop.place(too_much, Idempotency_Key="key-3"), 422, "invalid-order")
+    assert [error["where"] for error in document["errors"]] == ["total"]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"content-type": ""},
+        {"content-type": "text/plain"},
+        {"content-type": "application/x-www-form-urlencoded"},
+        {"content-type": "application/x-ndjson"},
+        {"content-type": "application/json; charset=latin-1"},
+        {"content-type": "application/json; charset=utf-16"},
+        {"content-type": "application/json", "content-encoding": "gzip"},
+    ],
+)
+@pytest.mark.usefixtures("nothing_accepted")
+def test_what_is_not_plain_json_in_utf_8_is_refused_by_its_type(
+    shop: Server, headers: dict[str, str]
+) -> None:
+    body = json.dumps(order("typed")).encode()
+    problem_of(shop.client.post("/orders", content=body, headers=headers), 415, "not-json")
+
+
+@pytest.mark.parametrize(
+    "kind", ["application/json; charset=utf-8", "Application/JSON;charset=UTF-8"]
+)
+def test_json_that_says_it_is_utf_8_is_taken(shop: Server, kind: str) -> None:
+    body = json.dumps(order(f"typed-{len(kind)}")).encode()
+    response = shop.client.post("/orders", content=body, headers={"content-type": kind})
+    assert response.status_code == 202
+
+
+def test_a_body_may_have_a_mebibyte_and_no_more(shop: Server) -> None:
+    body = json.dumps(order("large")).encode().ljust(MIB + 1)
+    problem_of(shop.place(body), 413, "too-large")
+    in_pieces = (body[start : start + 65536] for start in range(0, len(body), 65536))
+    response = shop.client.post(
+        "/orders", content=in_pieces, headers={"content-type": "application/json"}
+    )
+    problem_of(response, 413, "too-large")
+    assert shop.client.get("/orders/large").status_code == 404
+    assert shop.place(body[:MIB]).status_code == 202
+
+
+def test_a_body_that_is_announced_and_never_comes_is_no_order(shop: Server) -> None:
+    body = json.dumps(order("cut-off")).encode()
+    head = b"POST /orders HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+    before = len(shop.logged(path="/orders", status=400))
+    for length in (len(body) + 1, MIB):
+        with shop.connected() as connection:
+            connection.sendall(head + b"content-length: %d\r\n\r\n" % length + body)
+    eventually(lambda: len(shop.logged(path="/orders", status=400)) == before + 2)
+    assert shop.client.get("/orders/cut-off").status_code == 404
+
+
+def test_requests_that_follow_one_another_unasked_are_answered_in_order(shop: Server) -> None:
+    requests = b""
+    for number in range(30):
+        body = json.dumps(order(f"pipelined-{number}", amount=1)).encode()
+        requests += (
+            b"POST /orders HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+            b"content-length: %d\r\n%s\r\n%s"
+        ) % (len(body), b"connection: close\r\n" if number == 29 else b"", body)
+    received = shop.exchange(requests)
+    places = [received.index(b'"pipelined-%d"' % number) for number in range(30)]
+    assert places == sorted(places)
+    assert received.count(b"HTTP/1.1 202 ") == 30
