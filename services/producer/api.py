@@ -186,7 +186,9 @@ def _key(request: Request) -> str | None:
     """Read the header that may stand in for an order's id."""
     key = request.headers.get("idempotency-key")
     if key is not None and not re.fullmatch(ID, key):
-        reason = Reason("Idempotency-Key", "must have 1 to 64 of A-Z a-z 0-9 . _ : -", key[:70])
+        reason = Reason(
+            "header.idempotency-key", "must have 1 to 64 of A-Z a-z 0-9 . _ : -", key[:70]
+        )
         raise Problem("invalid-request", str(reason), errors=[reason])
     return key
 
