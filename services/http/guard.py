@@ -13,6 +13,7 @@ import re
 import secrets
 import socket
 import time
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from services.http.problems import Problem
@@ -40,6 +41,9 @@ SECURITY_HEADERS = [
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"cache-control", b"no-store"),
 ]
+_POLLED = {"/healthz", "/readyz", "/metrics"}
+"""Asked every few seconds by machines; logged only when the answer is a bad one."""
+
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:\d{1,5})?", flags=re.ASCII)
 
@@ -95,6 +99,8 @@ class Guard:
                 await refuse(Problem("internal-error"), request_id, answer)
         seconds = time.perf_counter() - started
         self._on_response(_route(scope), status, seconds)
+        if status == HTTPStatus.OK and scope["path"] in _POLLED:
+            return
         log.info(
             "request",
             method=scope["method"],

@@ -9,6 +9,7 @@ from prometheus_client import (
     Counter,
     PlatformCollector,
     ProcessCollector,
+    disable_created_metrics,
     generate_latest,
 )
 from prometheus_client import Histogram as PrometheusHistogram
@@ -122,6 +123,7 @@ class Metrics:
     """
 
     def __init__(self, ledger: Ledger, pipeline: Pipeline, mode: str) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # they would double the page, and one has a metric's name
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)

@@ -140,41 +140,50 @@ class Settler:
         Raises:
             LedgerUnavailable: What was not committed is still open.
         """
-        delivery, partition = self._recognise(message)
-        self._meter.count(delivery)
-        if partition is None:
-            return Stint(delivery)
-        return self.settle_partition(partition, delivery)
-
-    def _recognise(self, message: bytes) -> tuple[Delivery, int | None]:
-        """Find out what a message is, and which partition it points to, if it is any of ours."""
         try:
             header = read_header(message)
         except InvalidBatch:
-            return Delivery.UNREADABLE, None
+            return self._refuse(Delivery.UNREADABLE)
         ledger, partition = self._ledger, header.partition
         if header.ledger_id != ledger.ledger_id or partition >= ledger.partitions:
-            return Delivery.FOREIGN, None
+            return self._refuse(Delivery.FOREIGN)
         self._on_progress(partition)
-        if header.is_nudge:
-            return Delivery.NUDGE, partition
-        known = digest(message)
+        delivery = Delivery.NUDGE
         with ledger.database.read() as connection:
-            delivery = _compare(connection, header, known)
-        if delivery is Delivery.FRESH:
-            self._last_batch[partition] = _Batch(known, decode_batch(message).orders)
-        return delivery, partition
+            cursor = books.peek(connection, partition)
+            if not header.is_nudge:
+                delivery = self._recognise(connection, cursor, header, message)
+            work = self._look(connection, cursor)
+        self._meter.count(delivery)
+        return self._settle(partition, delivery, work)
 
-    def settle_partition(self, partition: int, delivery: Delivery = Delivery.NUDGE) -> Stint:
+    def settle_partition(self, partition: int) -> Stint:
         """Settle what the journal holds for a partition, for about a second.
 
         Raises:
             LedgerUnavailable: What was not committed is still open.
         """
         self._on_progress(partition)
+        return self._settle(partition, Delivery.NUDGE, self._next(partition))
+
+    def _refuse(self, delivery: Delivery) -> Stint:
+        self._meter.count(delivery)
+        return Stint(delivery)
+
+    def _recognise(
+        self, connection: sa.Connection, cursor: books.Cursor, header: BatchHeader, message: bytes
+    ) -> Delivery:
+        """Find out what a message that carries orders is, and keep them if they come next."""
+        known = digest(message)
+        delivery = _compare(connection, cursor, header, known)
+        if delivery is Delivery.FRESH:
+            self._last_batch[cursor.partition] = _Batch(known, decode_batch(message).orders)
+        return delivery
+
+    def _settle(self, partition: int, delivery: Delivery, work: _Work | None) -> Stint:
         settled = 0
         deadline = time.monotonic() + STINT
-        while (work := self._next(partition)) is not None:
+        while work is not None:
             wait = (work.cursor.retry_at or 0) - clock.now_us()
             if wait <= 0:
                 settlement = self._decide(work, deadline)
@@ -188,6 +197,7 @@ class Settler:
                 return Stint(delivery, partition, settled, time.monotonic() + wait / clock.SECOND)
             if time.monotonic() > deadline:
                 return Stint(delivery, partition, settled, time.monotonic())
+            work = self._next(partition)
         return Stint(delivery, partition, settled)
 
     def _measure(self, work: _Work, settlement: books.Settlement) -> None:
@@ -204,12 +214,15 @@ class Settler:
 
     def _next(self, partition: int) -> _Work | None:
         with self._ledger.database.read() as connection:
-            cursor = books.peek(connection, partition)
-            if cursor.number >= cursor.head:
-                return None
-            parts = self._parts(connection, cursor)
-            names = {_account(order) for part in parts for order in part.orders}
-            balances = books.balances(self._ledger, connection, partition, names)
+            return self._look(connection, books.peek(connection, partition))
+
+    def _look(self, connection: sa.Connection, cursor: books.Cursor) -> _Work | None:
+        """Read what comes after the cursor; None if nothing is open."""
+        if cursor.number >= cursor.head:
+            return None
+        parts = self._parts(connection, cursor)
+        names = {_account(order) for part in parts for order in part.orders}
+        balances = books.balances(self._ledger, connection, cursor.partition, names)
         return _Work(cursor, parts, balances)
 
     def _parts(self, connection: sa.Connection, cursor: books.Cursor) -> list[_Part]:
@@ -318,9 +331,10 @@ def _understand(answer: object, charge: Charge) -> _Answer:
     return _PAID
 
 
-def _compare(connection: sa.Connection, offered: BatchHeader, known: bytes) -> Delivery:
+def _compare(
+    connection: sa.Connection, cursor: books.Cursor, offered: BatchHeader, known: bytes
+) -> Delivery:
     """Hold a message that carries orders, and its digest, against the journal and the cursor."""
-    cursor = books.peek(connection, offered.partition)
     if not 1 <= offered.first <= offered.last <= cursor.head:
         return Delivery.FORGED
     entry = books.entry_at(connection, offered.partition, offered.first)

@@ -6,9 +6,9 @@ import os
 import re
 import time
 import uuid
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.requests import ClientDisconnect
 
@@ -41,6 +41,13 @@ _ORDER_BODY = {
             "examples": {"tea": {"summary": "two packets of tea", "value": EXAMPLE_ORDER}},
         }
     },
+}
+_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "the order's id, where the body has none",
+    "schema": {"type": "string", "pattern": f"^{ID}$"},
+    "example": "a-1",
 }
 _BULK_BODY = {
     "required": True,
@@ -78,28 +85,25 @@ def router(door: Door, intake: Intake, reading: Reading, metrics: IntakeMetrics)
                 "headers": _LOCATION,
             },
             **refusals(
-                "conflict", "too-large", "not-json", "invalid-order", "full", "ledger-unavailable"
+                "conflict",
+                "too-large",
+                "not-json",
+                "invalid-order",
+                "invalid-request",
+                "full",
+                "ledger-unavailable",
             ),
         },
-        openapi_extra={"requestBody": _ORDER_BODY},
+        openapi_extra={"requestBody": _ORDER_BODY, "parameters": [_KEY]},
     )
-    async def place_order(
-        request: Request,
-        idempotency_key: Annotated[
-            str | None,
-            Header(
-                pattern=f"^{ID}$",
-                description="the order's id, where the body has none",
-                examples=["a-1"],
-            ),
-        ] = None,
-    ) -> Response:
+    async def place_order(request: Request) -> Response:
         """Send it again whenever the answer did not reach you: it is charged once."""
         started = time.perf_counter()
         _require(request, {"application/json"})
+        key = _key(request)
         body = await _read(request, LINE_BYTES)
         try:
-            order, canonical = _parse(body, idempotency_key)
+            order, canonical = _parse(body, key)
         except InvalidOrder as error:
             metrics.verdict("invalid")
             raise Problem("invalid-order", str(error), errors=error.reasons) from None
@@ -176,6 +180,17 @@ def _require(request: Request, types: set[str]) -> None:
         or request.headers.get("content-encoding", "identity").lower() != "identity"
     ):
         raise Problem("not-json", f"send {' or '.join(sorted(types))} in UTF-8, not {given!r}")
+
+
+def _key(request: Request) -> str | None:
+    """Read the header that may stand in for an order's id."""
+    key = request.headers.get("idempotency-key")
+    if key is not None and not re.fullmatch(ID, key):
+        reason = Reason(
+            "header.idempotency-key", "must have 1 to 64 of A-Z a-z 0-9 . _ : -", key[:70]
+        )
+        raise Problem("invalid-request", str(reason), errors=[reason])
+    return key
 
 
 def _refuse_longer(request: Request, most: int) -> None:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 MOST_BYTES = 1024 * 1024 * 1024
 """A longer body is refused: its answers have to be kept somewhere."""
 
+_CLOSING_SECONDS = 0.25
 _SPOOL_BYTES = 4 * 1024 * 1024
 _CODES = {Verdict.CREATED: 202, Verdict.DUPLICATE: 200, Verdict.CONFLICT: 409}
 _VERDICTS = {202: "created", 200: "duplicate", 409: "conflict", 422: "invalid", 503: "unavailable"}
@@ -67,16 +68,15 @@ class Bulk:
         """
         splitter = LineSplitter()
         size = 0
-        async for chunk in body:
+        while (chunk := await self._next(body)) is not None:
             size += len(chunk)
             if size > MOST_BYTES:
                 too_long = f"the body has more than {MOST_BYTES:,} bytes; send the rest by itself"
                 self._write([_Entry(splitter.number, None, code=422, error=too_long)])
                 return
             await self._take(splitter.feed(chunk))
-            if self._door.is_closing:
-                return
-        await self._take(splitter.end())
+        if not self._door.is_closing:
+            await self._take(splitter.end())
 
     def answers(self) -> Iterator[bytes]:
         """Yield the answers, once."""
@@ -88,6 +88,16 @@ class Bulk:
     def close(self) -> None:
         """Forget the answers."""
         self._answers.close()
+
+    async def _next(self, body: AsyncIterator[bytes]) -> bytes | None:
+        """Wait for the next piece; None at the end, and when the service is about to stop."""
+        piece = asyncio.ensure_future(anext(body, None))
+        while not self._door.is_closing:
+            done, _ = await asyncio.wait({piece}, timeout=_CLOSING_SECONDS)
+            if done:
+                return piece.result()
+        piece.cancel()
+        return None
 
     async def _take(self, lines: Iterator[Line]) -> None:
         entries = [self._parse(line) for line in lines if line.text.strip()]

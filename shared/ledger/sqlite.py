@@ -83,12 +83,18 @@ class SqliteBackend:
             yield
 
     def has_log(self) -> bool:
-        """Whether the file keeps a write-ahead log, by its header: readers and a writer at once."""
+        """Whether the file is there and keeps a write-ahead log: readers and a writer at once."""
+        # Asked of SQLite, although a look at the file's header would do: closing the file by hand
+        # would drop every lock that this process's connections hold on it.
         try:
-            with self.path.open("rb") as file:
-                return file.read(20)[18:] == b"\x02\x02"
-        except OSError:
+            connection = sqlite3.connect(f"{self.path.as_uri()}?mode=rw", uri=True)
+            try:
+                (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
+            finally:
+                connection.close()
+        except sqlite3.Error:
             return False  # whoever opens it next is told what is wrong
+        return bool(mode == "wal")
 
     def switch_log_on(self) -> None:
         """Make the file keep a write-ahead log, from now on and for everybody."""

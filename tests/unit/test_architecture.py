@@ -27,10 +27,15 @@ FORBIDDEN = [
     ("services.dashboard", "services.producer"),
     ("services.dashboard", "services.payment"),
     ("services.payment.settle", "shared.queue"),
+    ("services.http", "services.producer"),
+    ("services.http", "services.payment"),
+    ("services.http", "services.dashboard"),
+    ("services.payment", "services.http"),
 ]
 # What every module may use, so it can use nothing of theirs.
 LOWEST = tuple(
-    f"shared.{name}" for name in ("schema", "reasons", "errors", "settings", "currencies", "clock")
+    f"shared.{name}"
+    for name in ("schema", "reasons", "errors", "settings", "currencies", "clock", "metrics")
 )
 # The ways in: nobody imports them but those that are named.
 ENTRANCES = {"services.cli": {"services.__main__"}, "services.__main__": set[str]()}

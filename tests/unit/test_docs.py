@@ -9,6 +9,7 @@ import pytest
 import typer
 
 from services.cli import app
+from services.http.problems import KINDS
 from shared import errors
 from shared.settings import Settings
 from tests.orderly import ROOT
@@ -137,3 +138,9 @@ def test_every_exit_code_is_explained() -> None:
         if isinstance(each, type) and issubclass(each, errors.OrderlyError)
     }
     assert set(map(int, documented)) == {0, *raised}
+
+
+def test_every_kind_of_problem_is_in_docs_with_its_status() -> None:
+    page = (ROOT / "docs" / "http.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(/problems/.*?)` \| (\d+) \|", page, flags=re.MULTILINE)
+    assert rows == [(kind.type, str(kind.status)) for kind in KINDS.values()]
