@@ -17,6 +17,17 @@ from shared.errors import UsageError
 FOLDER = Path(__file__).parent.parent / "lessons"
 
 CHAPTERS = {
+    "processes": (
+        "program-or-process",
+        "process-two-ways",
+        "who-am-i",
+        "separate-memory",
+        "endings",
+        "main-guard",
+    ),
+    "words": ("sync-async", "blocking-nonblocking", "concurrent-parallel", "states"),
+    "zombies and orphans": ("zombie", "orphan"),
+    "daemons": ("daemon",),
     "producer and consumer": (
         "v1-hang",
         "v2-sentinel",
