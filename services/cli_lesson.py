@@ -25,9 +25,17 @@ CHAPTERS = {
         "endings",
         "main-guard",
     ),
+    "scheduling": ("scheduling",),
     "words": ("sync-async", "blocking-nonblocking", "concurrent-parallel", "states"),
     "zombies and orphans": ("zombie", "orphan"),
     "daemons": ("daemon",),
+    "communication": (
+        "queue-basics",
+        "queue-main-child",
+        "queue-child-child",
+        "pipe",
+        "popen-pipe",
+    ),
     "producer and consumer": (
         "v1-hang",
         "v2-sentinel",
@@ -35,6 +43,7 @@ CHAPTERS = {
         "v4-killed",
         "pipe-orders",
     ),
+    "network": ("tcp-server",),
 }
 LESSONS = tuple(name for names in CHAPTERS.values() for name in names)
 
