@@ -89,6 +89,8 @@ class Guard:
             await send(message)
 
         try:
+            if sum(name == b"host" for name, _ in scope["headers"]) > 1:
+                raise Problem("malformed-request", "a request names one host")  # noqa: TRY301
             self._check(scope["method"], headers)
             await self._app(scope, receive, answer)
         except Problem as problem:
