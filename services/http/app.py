@@ -100,7 +100,7 @@ async def _refuse_for_the_ledger(request: Request, error: Exception) -> Response
 
 async def _refuse_as_the_framework(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101
-    headers = dict(error.headers or {})
+    headers = {name.lower(): value for name, value in (error.headers or {}).items()}
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         headers["allow"] = ", ".join(_allowed(request))
     return answer(of_status(error.status_code, error.detail, headers), request)
@@ -108,10 +108,13 @@ async def _refuse_as_the_framework(request: Request, error: Exception) -> Respon
 
 def _allowed(request: Request) -> list[str]:
     """The methods that a path knows: the framework names those of one of its routes alone."""
-    for path, operations in request.app.openapi()["paths"].items():
-        if compile_path(path)[0].match(request.scope["path"]):
-            return sorted(method.upper() for method in operations)
-    return ["GET"]
+    methods = {
+        method.upper()
+        for path, operations in request.app.openapi()["paths"].items()
+        if compile_path(path)[0].match(request.scope["path"])
+        for method in operations
+    }
+    return sorted(methods) or ["GET"]
 
 
 async def _refuse_parameters(request: Request, error: Exception) -> Response:

@@ -89,6 +89,8 @@ class Guard:
             await send(message)
 
         try:
+            if sum(name == b"host" for name, _ in scope["headers"]) > 1:
+                raise Problem("malformed-request", "a request names one host")  # noqa: TRY301
             self._check(scope["method"], headers)
             await self._app(scope, receive, answer)
         except Problem as problem:
@@ -127,8 +129,8 @@ class Guard:
         }:
             raise Problem("foreign-origin")
         if self._token and method not in SAFE_METHODS:
-            given = headers.get(b"authorization", b"")
-            if not hmac.compare_digest(given, b"Bearer " + self._token):
+            scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
+            if scheme.lower() != b"bearer" or not hmac.compare_digest(given, self._token):
                 raise Problem("unauthorized", headers={"www-authenticate": "Bearer"})
 
     def _is_ours(self, host: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import time
@@ -52,7 +53,12 @@ _KEY = {
 _BULK_BODY = {
     "required": True,
     "description": "An Order a line; its order_id is required.",
-    "content": {"application/x-ndjson": {"schema": {"type": "string"}}},
+    "content": {
+        "application/x-ndjson": {
+            "schema": {"type": "string"},
+            "example": json.dumps(EXAMPLE_ORDER) + "\n",
+        }
+    },
 }
 _BULK_ANSWER = {
     "description": "An answer a line (BulkAnswer), in the order of the lines. A line without an "
