@@ -34,9 +34,9 @@ def server(orderly: Orderly) -> Iterator[Server]:
     service.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A running service that a module's tests share; at the end its books equal the replay."""
+    """A running service that tests share; at the end its books equal the replay."""
     orderly = Orderly(tmp_path_factory.mktemp("shop"))
     service = Server(orderly)
     try:
