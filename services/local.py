@@ -40,14 +40,24 @@ SILENCE = 3.0
 class LocalPipeline:
     """Everything of local mode but the source of the orders.
 
+    Args:
+        ledger: What is paid from.
+        settings: How many workers, and how they work.
+        run_id: Names this pipeline in the registry of workers.
+        niceness: How far workers stand back for the source where processors are short. They
+            lose little by it: the more is waiting, the larger are their batches.
+
     Attributes:
         queue: Where intake puts its messages.
         supervisor: Keeps the payment workers.
         nudges: How many were sent.
     """
 
-    def __init__(self, ledger: Ledger, settings: Settings, *, run_id: str) -> None:
+    def __init__(
+        self, ledger: Ledger, settings: Settings, *, run_id: str, niceness: int = 0
+    ) -> None:
         self._ledger = ledger
+        self._niceness = niceness
         self._settings = settings
         self._run_id = run_id
         self.nudges = 0
@@ -116,7 +126,9 @@ class LocalPipeline:
         self.queue.close()
 
     def _launch(self, slot: int, vitals: Vitals) -> SpawnProcess:
-        assignment = worker.Assignment(self._settings, self.queue.renew(slot), vitals)
+        assignment = worker.Assignment(
+            self._settings, self.queue.renew(slot), vitals, self._niceness
+        )
         process = self._context.Process(
             target=worker.main, args=(assignment,), name=f"payment-{slot}", daemon=True
         )

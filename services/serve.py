@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     Say = Callable[[str], None]
 
 TICK_SECONDS = 0.1
+NICENESS = 5
+"""Senders wait for the door, and nobody waits for a worker: of two the door goes first."""
 
 
 def serve(settings: Settings, say: Say) -> bool:
@@ -78,7 +80,7 @@ class _Service:
         self._stop = stop
         self._say = say
         run_id = new_run_id()
-        self._pipeline = LocalPipeline(ledger, settings, run_id=run_id)
+        self._pipeline = LocalPipeline(ledger, settings, run_id=run_id, niceness=NICENESS)
         self._reading = Reading(asked)
         self._prover = Prover()
         metrics = Metrics(asked, self._pipeline, settings.queue_mode)

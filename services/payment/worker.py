@@ -165,11 +165,13 @@ class Assignment:
         settings: The settings of the process that starts it.
         deliveries: Its end of the queue.
         vitals: Where it shows that it is alive.
+        niceness: How far it stands back where processors are short.
     """
 
     settings: Settings
     deliveries: Deliveries
     vitals: Vitals
+    niceness: int = 0
 
 
 def worker_name(pid: int) -> str:
@@ -181,6 +183,7 @@ def main(assignment: Assignment) -> None:
     """Be a payment worker: what a supervisor starts as a process of its own."""
     follow_parent()
     leave_signals_to_parent()
+    os.nice(assignment.niceness)
     settings, vitals = assignment.settings, assignment.vitals
     set_up_logs(settings)
     try:
