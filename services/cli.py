@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from services.cli_dead import app as dead_app
+from services.cli_lesson import lesson
 from services.cli_support import AsJson, print_json, read_settings, reading, reporting, say
 from shared.errors import UsageError
 
@@ -25,6 +26,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(dead_app, name="dead")
+# What follows the lesson's name is for the lesson, even if it looks like an option.
+app.command(context_settings={"allow_interspersed_args": False})(lesson)
 
 
 @app.command()

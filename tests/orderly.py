@@ -48,7 +48,7 @@ class Orderly:
     def start(self, *arguments: str | Path, **options: Any) -> subprocess.Popen[str]:
         """Start a command in a process group of its own and return at once."""
         process: subprocess.Popen[str] = subprocess.Popen(
-            [*COMMAND, *map(str, arguments)],
+            [*options.pop("command", COMMAND), *map(str, arguments)],
             cwd=self.folder,
             env=self._environment(),
             stdin=options.pop("stdin", subprocess.DEVNULL),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -31,6 +32,12 @@ FORBIDDEN = [
     ("services.http", "services.payment"),
     ("services.http", "services.dashboard"),
     ("services.payment", "services.http"),
+    # A lesson is read and run by itself; nobody imports one, `orderly lesson` runs them.
+    ("lessons", "shared"),
+    ("lessons", "services"),
+    ("lessons", "tests"),
+    ("shared", "lessons"),
+    ("services", "lessons"),
 ]
 # What every module may use, so it can use nothing of theirs.
 LOWEST = tuple(
@@ -42,7 +49,7 @@ ENTRANCES = {"services.cli": {"services.__main__"}, "services.__main__": set[str
 
 
 def modules() -> Iterator[tuple[str, Path]]:
-    for package in ("shared", "services"):
+    for package in ("shared", "services", "lessons"):
         for path in sorted((ROOT / package).rglob("*.py")):
             yield ".".join(path.relative_to(ROOT).with_suffix("").parts), path
 
@@ -90,6 +97,15 @@ def test_nothing_imports_an_entrance(entrance: str) -> None:
         module for module, names in EDGES.items() if any(within(name, entrance) for name in names)
     }
     assert users == ENTRANCES[entrance]
+
+
+def test_a_lesson_has_the_standard_library_and_the_stage_and_no_more() -> None:
+    for module, names in EDGES.items():
+        if within(module, "lessons"):
+            packages = {name.partition(".")[0] for name in names} - {"lessons"}
+            assert packages <= {*sys.stdlib_module_names}, module
+            ours = {name for name in names if within(name, "lessons")}
+            assert all(within(name, "lessons.stage") for name in ours), module
 
 
 def test_the_imports_are_really_read() -> None:

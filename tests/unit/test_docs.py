@@ -9,6 +9,7 @@ import pytest
 import typer
 
 from services.cli import app
+from services.cli_lesson import CHAPTERS, LESSONS
 from services.http.problems import KINDS
 from shared import errors
 from shared.settings import Settings
@@ -126,8 +127,30 @@ def test_every_place_named_in_where_things_are_exists() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_path_in_backquotes_exists(page: Path) -> None:
     for name in quoted(without_code(page)):
-        if re.fullmatch(r"(shared|services|tests|examples|docs|requirements)/[\w./-]*", name):
+        if re.fullmatch(
+            r"(shared|services|lessons|tests|examples|docs|requirements)/[\w./-]*", name
+        ):
             assert (ROOT / name).exists(), name
+
+
+@pytest.mark.parametrize("page", ["lessons.md", "lessons.zh.md"])
+def test_the_course_has_every_lesson_in_its_place_with_what_it_prints(page: str) -> None:
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    assert tuple(re.findall(r"^### (.*)$", text, flags=re.MULTILINE)) == LESSONS
+    assert text.count("\n## ") > len(CHAPTERS)
+    lesson = r"^### .*\n\n(?:.+\n)+\n```console\n\$ orderly lesson ([a-z0-9-]+)"
+    shown = re.findall(lesson, text, flags=re.MULTILINE)
+    assert tuple(shown) == LESSONS
+    assert len(re.findall(r"^In Orderly    ", text, flags=re.MULTILINE)) == len(LESSONS)
+
+
+def test_both_pages_of_the_course_show_the_same_outputs() -> None:
+    block = re.compile(r"^```console.*?^```", flags=re.MULTILINE | re.DOTALL)
+    english, chinese = (
+        block.findall((ROOT / "docs" / page).read_text(encoding="utf-8"))
+        for page in ("lessons.md", "lessons.zh.md")
+    )
+    assert english == chinese
 
 
 def test_every_exit_code_is_explained() -> None:

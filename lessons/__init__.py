@@ -1,0 +1,1 @@
+"""A course on processes: small programs to run, watch and change, told with orders."""
