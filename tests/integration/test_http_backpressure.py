@@ -118,7 +118,13 @@ def test_a_sender_that_is_not_read_from_is_slowed_down_by_its_connection(
         assert resident(server.pid) < before + 30_000
         assert left_open(server.orderly) == MOST
     go.touch()
-    assert server.settle()["created"] == MOST
+    assert server.stop().code == 0
+    # It is gone. What had been read of its lines may be accepted, as far as they go in order.
+    kept = server.query(
+        "SELECT order_id FROM identities WHERE order_id GLOB 'push-*' ORDER BY number"
+    )
+    assert kept == [(f"push-{number}",) for number in range(len(kept))]
+    assert server.orderly.books().count("paid") == MOST + len(kept)
 
 
 def test_thousands_of_refused_requests_leave_nothing_behind(full: tuple[Server, Path]) -> None:
@@ -131,10 +137,10 @@ def test_thousands_of_refused_requests_leave_nothing_behind(full: tuple[Server, 
         )
 
     with ThreadPoolExecutor(8) as senders:
-        list(senders.map(partial(press, requests=100), range(8)))
+        list(senders.map(partial(press, requests=50), range(8)))
         before = resident(server.pid)
-        answers: Counter[int] = sum(senders.map(partial(press, requests=400), range(8)), Counter())
-    assert answers == {429: 3200}
+        answers: Counter[int] = sum(senders.map(partial(press, requests=300), range(8)), Counter())
+    assert answers == {429: 2400}
     assert resident(server.pid) < before + 8_000
     assert accepted(server.orderly) == MOST
     go.touch()
@@ -156,19 +162,19 @@ def test_however_many_press_in_no_more_are_open_than_there_may_be(server: Server
             most = max(most, left_open(server.orderly))
 
     def insist(sender: int) -> None:
-        for number in range(40):
+        for number in range(20):
             placed = order(f"one-{sender}-{number}", f"c-{sender}", 1)
             eventually(lambda: server.place(placed).is_success, within=60)  # noqa: B023
 
     def send_many(sender: int) -> list[tuple[int, int]]:
-        many = (order(f"many-{sender}-{number}", f"m-{number % 5}", 1) for number in range(200))
+        many = (order(f"many-{sender}-{number}", f"m-{number % 5}", 1) for number in range(150))
         return codes(server.bulk(lines(many)))
 
     with ThreadPoolExecutor(7) as senders:
         watching = senders.submit(watch)
         singles = [senders.submit(insist, sender) for sender in range(4)]
         for found in senders.map(send_many, range(2)):
-            assert found == [(number, 202) for number in range(1, 201)]
+            assert found == [(number, 202) for number in range(1, 151)]
         for each in singles:
             each.result(timeout=60)
         done.set()
@@ -176,4 +182,4 @@ def test_however_many_press_in_no_more_are_open_than_there_may_be(server: Server
     assert MOST // 2 < most <= MOST
     server.settle()
     assert server.stop().code == 0
-    assert len(server.orderly.assert_serial().status) == 560
+    assert len(server.orderly.assert_serial().status) == 380

@@ -141,7 +141,7 @@ def test_a_line_of_more_than_a_mebibyte_is_refused_and_the_next_one_is_not(
 ) -> None:
     name = f"long-{len(end)}"
     fits, too_long = line(name).ljust(MIB), line("too-long").ljust(MIB + 1)
-    far_too_long = line("too-long").ljust(5 * MIB)
+    far_too_long = line("too-long").ljust(5 * MIB, b"x")
     found = shop.bulk(b"\n".join([too_long, fits, far_too_long]) + end)
     expected = [(1, 422), (2, 202), (3, 422)] + ([(4, 202)] if len(end) > 1 else [])
     assert codes(found) == expected

@@ -110,8 +110,6 @@ def test_who_looks_at_the_ledger_beside_the_service_loses_it_nothing(server: Ser
         assert accepted(server.orderly) == number + 1
     server.stop(signal.SIGKILL)
     assert accepted(server.orderly) == 3
-    del server.orderly.environment["PAYMENT_GATEWAY"]
-    assert server.orderly.json("run")["recovered"] == 3
 
 
 def test_a_duplicate_is_told_what_has_become_of_the_first(shop: Server) -> None:

@@ -76,6 +76,8 @@ def pages(server: Server, **wanted: str | int) -> list[list[dict[str, Any]]]:
         assert response.status_code == 200, response.text
         page = response.json()
         found.append(page["orders"])
+        assert page["orders"] or cursor == "", "only a list of nothing has an empty page"
+        assert page["next"] != cursor
         cursor = page["next"]
     return found
 
