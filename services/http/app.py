@@ -69,6 +69,7 @@ def new_app(settings: Settings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
+        redirect_slashes=False,
     )
     app.add_exception_handler(Problem, _refuse)
     app.add_exception_handler(LedgerUnavailable, _refuse_for_the_ledger)

@@ -77,6 +77,9 @@ class Guard:
             return
         started = time.perf_counter()
         headers: dict[bytes, bytes] = dict(scope["headers"])
+        if scope["method"] == "HEAD":
+            # What GET answers, and the server leaves out the body.
+            scope = {**scope, "method": "GET"}
         request_id = self._name(headers.get(b"x-request-id", b""))
         scope["request_id"] = request_id
         status = 0

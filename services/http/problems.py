@@ -96,6 +96,12 @@ _KINDS = [
         "As many orders are open as there may be",
         "Send it again after the seconds in Retry-After. It was not accepted.",
     ),
+    Kind(
+        "head-too-large",
+        431,
+        "The request line and the headers are too large",
+        "Send shorter headers.",
+    ),
     Kind("internal-error", 500, "This is a bug", "Tell us, with the request_id."),
     Kind(
         "ledger-unavailable",

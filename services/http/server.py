@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 FINISH_SECONDS = 20
 """How long requests under way may take to finish when the service stops."""
 
+HEAD_BYTES = 64 * 1024
+"""The longest request line and headers, roughly; browsers and proxies stop far below."""
+
 log = Logger("http")
 
 
@@ -121,14 +124,37 @@ class HttpServer:
 
 
 class _Protocol(HttpToolsProtocol):
-    """Says what is not HTTP at all in the form of every other refusal."""
+    """Says what is not HTTP at all in the form of every other refusal; limits the head.
+
+    The parser would take headers without end, and keep them in memory before anybody is asked.
+    """
+
+    _is_in_head = False
+    _head_bytes = 0
+
+    def on_message_begin(self) -> None:
+        self._is_in_head, self._head_bytes = True, 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._is_in_head = False
+        super().on_headers_complete()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._is_in_head and not self.transport.is_closing():
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_BYTES:
+                self._refuse(Problem("head-too-large", f"it has more than {HEAD_BYTES:,} bytes"))
 
     def send_400_response(self, msg: str) -> None:
-        problem = Problem("malformed-request", msg)
+        self._refuse(Problem("malformed-request", msg))
+
+    def _refuse(self, problem: Problem) -> None:
         body = problem.document("none")
         headers = [*problem.raw_headers(len(body)), *SECURITY_HEADERS, (b"connection", b"close")]
         lines = b"".join(name + b": " + value + b"\r\n" for name, value in headers)
-        self.transport.write(STATUS_LINE[400] + lines + b"\r\n" + body)
+        self.transport.write(STATUS_LINE[problem.kind.status] + lines + b"\r\n" + body)
         self.transport.close()
 
 

@@ -390,3 +390,33 @@ def test_the_log_names_requests_and_never_tells_what_is_in_them(guarded: Server)
     # Its operator is told in plain lines; all else is JSON where no terminal is.
     for each in guarded.said:
         assert each.startswith(("{", "orderly: "))
+
+
+def test_a_head_without_end_is_refused_before_it_fills_the_memory(shop: Server) -> None:
+    header = b"X-Padding: " + b"x" * 8000 + b"\r\n"
+    with shop.connected() as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n")
+        try:
+            for _ in range(1000):
+                connection.sendall(header)
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+        else:
+            raise AssertionError("eight megabytes of headers were taken")
+
+
+def test_a_large_head_is_answered(shop: Server) -> None:
+    answer = shop.exchange(b"GET /healthz HTTP/1.1\r\nX-Padding: " + b"x" * 66_000)
+    assert answer.startswith(b"HTTP/1.1 431 ")
+    assert b"/problems/head-too-large" in answer
+
+
+def test_head_is_get_without_a_body(shop: Server) -> None:
+    for path in ("/healthz", "/status", "/metrics"):
+        answer = shop.client.head(path)
+        assert (answer.status_code, answer.content) == (200, b"")
+    assert shop.client.head("/orders/nobody").status_code == 404
+
+
+def test_a_path_with_a_slash_too_many_is_not_found(shop: Server) -> None:
+    problem_of(shop.client.get("/orders/"), 404, "not-found")
