@@ -86,6 +86,7 @@ class _Service:
         metrics = Metrics(asked, self._pipeline, settings.queue_mode)
         intake = Intake(ledger, self._pipeline.queue, settings, run_id=run_id)
         self._door = Door(intake, metrics.intake.block)
+        metrics.intake.count_waiting(lambda: self._door.waiting)
         app = new_app(settings)
         app.include_router(api.router(self._door, intake, self._reading, metrics.intake))
         app.include_router(orders_router(self._reading))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from prometheus_client import (
     CollectorRegistry,
     Counter,
+    Gauge,
     PlatformCollector,
     ProcessCollector,
     disable_created_metrics,
@@ -26,7 +27,7 @@ from shared.ledger.reports import totals
 from shared.metrics import LATENCY_BOUNDS, SIZE_BOUNDS, Meter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from prometheus_client.metrics_core import Metric
 
@@ -59,6 +60,7 @@ class IntakeMetrics:
     """What is measured at the door and in front of it."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
         self._verdicts = Counter(
             "orderly_intake_orders",
             "Orders that asked to be accepted, by the answer.",
@@ -97,6 +99,15 @@ class IntakeMetrics:
             buckets=_SECONDS,
             registry=registry,
         )
+
+    def count_waiting(self, waiting: Callable[[], int]) -> None:
+        """Show how many orders wait at the door whenever somebody asks."""
+        gauge = Gauge(
+            "orderly_intake_waiting_orders",
+            "Orders whose senders wait for the commit that accepts them.",
+            registry=self._registry,
+        )
+        gauge.set_function(waiting)
 
     def verdict(self, name: str, seconds: float | None = None) -> None:
         """Count an answer, and how long it took."""

@@ -63,6 +63,11 @@ class Door:
         self.most = intake.block_orders
         self.is_closing = False
 
+    @property
+    def waiting(self) -> int:
+        """Orders that wait for a block to begin."""
+        return self._waiting
+
     def open(self) -> None:
         """Begin to accept."""
         self._thread.start()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.eventually import eventually
+from tests.gateways import slow_down
 from tests.orderly import kill, processes_of, workers_of
 
 if TYPE_CHECKING:
@@ -104,7 +105,8 @@ def test_workers_may_be_killed_and_stopped_in_mid_run(orderly: Orderly, workers:
 def test_a_killed_parent_leaves_no_process_and_the_next_run_settles_the_rest(
     orderly: Orderly,
 ) -> None:
-    running = orderly.start("run", "--orders", str(ORDERS), "--seed", SEED, "--json")
+    orders = 8000
+    running = orderly.start("run", "--orders", str(orders), "--seed", SEED, "--json")
     eventually(lambda: settled(orderly) > 2000, within=30)
     kill(running.pid)
     running.communicate()
@@ -117,10 +119,10 @@ def test_a_killed_parent_leaves_no_process_and_the_next_run_settles_the_rest(
     assert report["received"] == report["created"] == 0
     orderly.assert_serial()
 
-    again = orderly.json("run", "--orders", str(ORDERS), "--seed", SEED)
-    assert again["created"] + again["duplicates"] == ORDERS
+    again = orderly.json("run", "--orders", str(orders), "--seed", SEED)
+    assert again["created"] + again["duplicates"] == orders
     assert again["duplicates"] >= 2000
-    assert len(orderly.assert_serial().status) == ORDERS
+    assert len(orderly.assert_serial().status) == orders
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -142,15 +144,7 @@ def test_a_signal_drains_what_was_accepted(orderly: Orderly, number: signal.Sign
 
 
 def test_a_second_signal_stops_at_once_and_loses_nothing(orderly: Orderly) -> None:
-    (orderly.folder / "slow.py").write_text(
-        "import threading\n"
-        "from services.payment.gateway import LedgerGateway\n"
-        "class Slow(LedgerGateway):\n"
-        "    def charge(self, charge):\n"
-        "        threading.Event().wait(0.01)\n"
-        "        return super().charge(charge)\n"
-    )
-    orderly.environment["PAYMENT_GATEWAY"] = "slow:Slow"
+    slow_down(orderly, 0.01)
     running = orderly.start("run", "--orders", "2000", "--seed", SEED, "--json")
     eventually(lambda: settled(orderly) > 0, within=30)
     eventually(lambda: accepted(orderly) == 2000, within=30)
@@ -173,7 +167,7 @@ def test_a_second_signal_stops_at_once_and_loses_nothing(orderly: Orderly) -> No
 def test_two_runs_at_once_share_a_ledger(orderly: Orderly) -> None:
     """Two files whose ids clash under different customers, and one file read twice."""
     for name, seed in (("one", "1"), ("two", "2")):
-        lines = orderly("generate", "6000", "--seed", seed).out
+        lines = orderly("generate", "3000", "--seed", seed).out
         # Ids without the seed: the same ones in both files, for other customers.
         (orderly.folder / f"{name}.jsonl").write_text(lines.replace(f'"s{seed}-', '"s-'))
     runs = [
@@ -185,12 +179,12 @@ def test_two_runs_at_once_share_a_ledger(orderly: Orderly) -> None:
         out, err = each.communicate(timeout=90)
         assert each.returncode == 0, err
         reports.append(json.loads(out))
-    assert sum(report["created"] for report in reports) == 6000
+    assert sum(report["created"] for report in reports) == 3000
     for report in reports:
-        assert report["received"] == 6000
+        assert report["received"] == 3000
         assert report["open"] == 0
         assert report["created"] == report["paid"] + report["declined"] + report["dead"]
-    assert len(orderly.assert_serial().status) == 6000
+    assert len(orderly.assert_serial().status) == 3000
 
 
 def test_a_batch_that_crashes_its_worker_ends_with_the_culprit_dead(orderly: Orderly) -> None:
@@ -229,8 +223,8 @@ def test_workers_that_never_get_ready_end_the_run_with_the_reason(orderly: Order
 
 
 def test_the_proof_holds_at_every_moment_of_a_busy_run(orderly: Orderly) -> None:
-    running = orderly.start("run", "--orders", "900000", "--seed", SEED, "--rate", "4000", "--json")
-    for _ in range(5):
+    running = orderly.start("run", "--orders", "900000", "--seed", SEED, "--rate", "2000", "--json")
+    for _ in range(3):
         before = settled(orderly)
         eventually(partial(has_settled_more, orderly, before), within=30)
         proof = orderly.json("verify")

@@ -20,7 +20,7 @@ SETTING = ",".join(f"{name}={value}" for name, value in FAULTS.items())
 @pytest.mark.parametrize("workers", ["1", "3"])
 def test_outcomes_under_faults_equal_the_replay(orderly: Orderly, workers: str) -> None:
     orderly.environment["GATEWAY_FAULTS"] = SETTING
-    report = orderly.json("run", "--orders", "2000", "--seed", "3", "--workers", workers)
+    report = orderly.json("run", "--orders", "1200", "--seed", "3", "--workers", workers)
     books = orderly.assert_serial(**FAULTS)
     assert report["dead"] == books.count("dead") > 0
     assert report["open"] == 0

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from tests.eventually import eventually
+from tests.gateways import slow_down
 from tests.integration.test_chaos import assert_nothing_runs, has_accepted, left_open, settled
 from tests.orderly import kill
 
@@ -82,22 +83,10 @@ def test_runs_that_start_together_on_a_new_ledger_all_succeed(orderly: Orderly) 
 
 
 def test_a_signal_to_a_run_that_waits_for_room_does_not_pass_for_success(orderly: Orderly) -> None:
-    (orderly.folder / "slow.py").write_text(
-        "import threading\n"
-        "from services.payment.gateway import LedgerGateway\n"
-        "class Slow(LedgerGateway):\n"
-        "    def charge(self, charge):\n"
-        "        threading.Event().wait(0.3)\n"
-        "        return super().charge(charge)\n"
-    )
+    slow_down(orderly, 0.3)
     lines = orderly("generate", "12", "--seed", "9").out
     (orderly.folder / "twelve.jsonl").write_text(lines)
-    orderly.environment |= {
-        "PAYMENT_GATEWAY": "slow:Slow",
-        "MAX_PENDING": "10",
-        "BATCH_SIZE": "1",
-        "PAYMENT_WORKERS": "1",
-    }
+    orderly.environment |= {"MAX_PENDING": "10", "BATCH_SIZE": "1", "PAYMENT_WORKERS": "1"}
     running = orderly.start("run", "twelve.jsonl", "--json")
     eventually(partial(has_accepted, orderly, 10), within=20)
     kill(running.pid, signal.SIGINT)

@@ -213,6 +213,21 @@ def turn_taken(server: Server) -> Iterator[None]:
         yield
 
 
+def test_orders_that_wait_together_share_a_commit(server: Server) -> None:
+    server.start()
+    with ThreadPoolExecutor(20) as senders:
+        with turn_taken(server):
+            sent = [senders.submit(server.place, order(f"o-{number}")) for number in range(20)]
+            eventually(
+                lambda: "\norderly_intake_waiting_orders 20.0" in server.client.get("/metrics").text
+            )
+        assert {each.result(timeout=20).status_code for each in sent} == {202}
+    assert server.query("SELECT count(DISTINCT accepted_at) FROM journal") == [(1,)]
+    metrics = server.client.get("/metrics").text
+    assert "\norderly_intake_block_orders_count 1.0" in metrics
+    assert "\norderly_intake_block_orders_sum 20.0" in metrics
+
+
 def test_while_another_process_holds_the_ledger_orders_are_refused_and_not_kept(
     server: Server,
 ) -> None:

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     Order = dict[str, Any]
 
 CLIENTS = 200
-EACH = 20
-PACK = 5
+EACH = 12
+PACK = 4
 AGAIN = {429, 503}
 
 

@@ -20,6 +20,7 @@ NAMES = {
     "orderly_intake_orders": "counter",
     "orderly_intake_latency_seconds": "histogram",
     "orderly_intake_block_orders": "histogram",
+    "orderly_intake_waiting_orders": "gauge",
     "orderly_intake_commit_seconds": "histogram",
     "orderly_http_responses": "counter",
     "orderly_http_response_seconds": "histogram",

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 TOKEN = "open-sesame"  # noqa: S105  this test's own
 SCHEMATHESIS = [sys.executable, "-m", "schemathesis.cli"]
-BOUNDED = ("--max-examples=20", "--generation-deterministic")
+BOUNDED = ("--max-examples=12", "--generation-deterministic")
 
 
 def test_schemathesis_finds_nothing(server: Server) -> None:
