@@ -88,12 +88,14 @@ class _Service:
         self._door = Door(intake, metrics.intake.block)
         metrics.intake.count_waiting(lambda: self._door.waiting)
         app = new_app(settings)
-        app.include_router(api.router(self._door, intake, self._reading, metrics.intake))
+        orders = api.Orders(self._door, intake, self._reading, metrics.intake)
+        app.include_router(orders.router)
         app.include_router(orders_router(self._reading))
         app.include_router(dead_router(self._reading, self._pipeline.queue))
         app.include_router(ledger_router(settings, self._reading, self._prover))
         app.include_router(service_router(self._reading, metrics, self._trouble))
         guard = Guard(app, settings, metrics.intake.response)
+        guard.shortcut("POST", "/orders", orders.place_order)
         self._server = HttpServer(guard, listener, self._door.expire)
 
     def run(self) -> bool:

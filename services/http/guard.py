@@ -16,12 +16,17 @@ import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from starlette.requests import Request
+
 from services.http.problems import Problem
+from shared.errors import LedgerUnavailable
 from shared.logs import Logger
 from shared.settings import parse_hosts
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
+
+    from starlette.responses import Response
 
     from shared.settings import Settings
 
@@ -30,6 +35,7 @@ if TYPE_CHECKING:
     Receive = Callable[[], Awaitable[Message]]
     Send = Callable[[Message], Awaitable[None]]
     App = Callable[[Scope, Receive, Send], Awaitable[None]]
+    Endpoint = Callable[[Request], Awaitable[Response]]
 
 log = Logger("http")
 
@@ -67,8 +73,17 @@ class Guard:
         self._names = {"localhost", socket.gethostname().lower(), own}
         self._names |= set(parse_hosts(settings.http_allowed_hosts))
         self._is_open = own in {"0.0.0.0", "::"}  # noqa: S104  compared, not bound
+        self._shortcuts: dict[tuple[str, str], Endpoint] = {}
         self._prefix = secrets.token_hex(4)
         self._numbers = itertools.count(1)
+
+    def shortcut(self, method: str, path: str, endpoint: Endpoint) -> None:
+        """Let the application's endpoint for a path be called straight away.
+
+        The framework would find the same one, and on the way there spend half of the time that a
+        request takes.
+        """
+        self._shortcuts[method, path] = endpoint
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or refuse it."""
@@ -92,12 +107,11 @@ class Guard:
             await send(message)
 
         try:
-            if sum(name == b"host" for name, _ in scope["headers"]) > 1:
-                raise Problem("malformed-request", "a request names one host")  # noqa: TRY301
-            self._check(scope["method"], headers)
-            await self._app(scope, receive, answer)
+            await self._pass_on(scope, headers, receive, answer)
         except Problem as problem:
             await refuse(problem, request_id, answer)
+        except LedgerUnavailable as error:
+            await refuse(Problem("ledger-unavailable", str(error)), request_id, answer)
         except Exception:
             log.exception("request failed", request_id=request_id, path=_route(scope))
             if not status:
@@ -114,6 +128,20 @@ class Guard:
             ms=round(seconds * 1000, 1),
             request_id=request_id,
         )
+
+    async def _pass_on(
+        self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, answer: Send
+    ) -> None:
+        if sum(name == b"host" for name, _ in scope["headers"]) > 1:
+            raise Problem("malformed-request", "a request names one host")
+        self._check(scope["method"], headers)
+        endpoint = self._shortcuts.get((scope["method"], scope["path"]))
+        if endpoint is None:
+            await self._app(scope, receive, answer)
+        else:
+            scope["shortcut"] = scope["path"]
+            response = await endpoint(Request(scope, receive))
+            await response(scope, receive, answer)
 
     def _name(self, given: bytes) -> str:
         """The request's id: the sender's own if it is usable."""
@@ -170,5 +198,4 @@ def _complete(message: Message, request_id: str) -> None:
 
 def _route(scope: Scope) -> str:
     """The pattern of the route that matched: few different ones, and no order's id."""
-    route = scope.get("route")
-    return getattr(route, "path", None) or "none"
+    return str(getattr(scope.get("route"), "path", None) or scope.get("shortcut", "none"))

@@ -100,6 +100,8 @@ class IntakeMetrics:
             registry=registry,
         )
 
+        self._by_response: dict[tuple[str, int], tuple[Counter, PrometheusHistogram]] = {}
+
     def count_waiting(self, waiting: Callable[[], int]) -> None:
         """Show how many orders wait at the door whenever somebody asks."""
         gauge = Gauge(
@@ -122,8 +124,13 @@ class IntakeMetrics:
 
     def response(self, route: str, code: int, seconds: float) -> None:
         """Count an HTTP response."""
-        self._responses.labels(route, code).inc()
-        self._response_seconds.labels(route).observe(seconds)
+        found = self._by_response.get((route, code))
+        if found is None:
+            labelled = self._responses.labels(route, code), self._response_seconds.labels(route)
+            found = self._by_response[route, code] = labelled
+        counter, histogram = found
+        counter.inc()
+        histogram.observe(seconds)
 
 
 class Metrics:

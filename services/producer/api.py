@@ -7,7 +7,7 @@ import os
 import re
 import time
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
@@ -74,35 +74,56 @@ _LOCATION = {
 }
 
 
-def router(door: Door, intake: Intake, reading: Reading, metrics: IntakeMetrics) -> APIRouter:
-    """Make the routes by which orders come in."""
-    routes = APIRouter(tags=["orders"])
-
-    @routes.post(
-        "/orders",
-        status_code=202,
-        response_model=Receipt,
-        summary="Place an order",
-        responses={
-            202: {"description": "It is on disk, and will be paid.", "headers": _LOCATION},
-            200: {
-                "description": "It was accepted before: this is what has become of it.",
-                "model": Receipt,
-                "headers": _LOCATION,
-            },
-            **refusals(
-                "conflict",
-                "too-large",
-                "not-json",
-                "invalid-order",
-                "invalid-request",
-                "full",
-                "ledger-unavailable",
-            ),
+_PLACE_ORDER: dict[str, Any] = {
+    "status_code": 202,
+    "response_model": Receipt,
+    "summary": "Place an order",
+    "responses": {
+        202: {"description": "It is on disk, and will be paid.", "headers": _LOCATION},
+        200: {
+            "description": "It was accepted before: this is what has become of it.",
+            "model": Receipt,
+            "headers": _LOCATION,
         },
-        openapi_extra={"requestBody": _ORDER_BODY, "parameters": [_KEY]},
-    )
-    async def place_order(request: Request) -> Response:
+        **refusals(
+            "conflict",
+            "too-large",
+            "not-json",
+            "invalid-order",
+            "invalid-request",
+            "full",
+            "ledger-unavailable",
+        ),
+    },
+    "openapi_extra": {"requestBody": _ORDER_BODY, "parameters": [_KEY]},
+}
+_PLACE_ORDERS: dict[str, Any] = {
+    "response_class": Response,
+    "summary": "Place many orders",
+    "responses": {200: _BULK_ANSWER, **refusals("too-large", "not-json", "ledger-unavailable")},
+    "openapi_extra": {"requestBody": _BULK_BODY},
+}
+
+
+class Orders:
+    """The routes by which orders come in.
+
+    Attributes:
+        router: Both of them, as FastAPI and its OpenAPI document want them.
+    """
+
+    def __init__(
+        self, door: Door, intake: Intake, reading: Reading, metrics: IntakeMetrics
+    ) -> None:
+        self._door = door
+        self._intake = intake
+        self._reading = reading
+        self._metrics = metrics
+        self.router = APIRouter(tags=["orders"])
+        self.router.post("/orders", **_PLACE_ORDER)(self.place_order)
+        self.router.post("/orders/bulk", **_PLACE_ORDERS)(self.place_orders)
+
+    async def place_order(self, request: Request) -> Response:
         """Send it again whenever the answer did not reach you: it is charged once."""
         started = time.perf_counter()
         _require(request, {"application/json"})
@@ -111,30 +132,20 @@ def router(door: Door, intake: Intake, reading: Reading, metrics: IntakeMetrics)
         try:
             order, canonical = _parse(body, key)
         except InvalidOrder as error:
-            metrics.verdict("invalid")
+            self._metrics.verdict("invalid")
             raise Problem("invalid-order", str(error), errors=error.reasons) from None
         try:
-            (verdict,) = await door.submit([intake.candidate(order, canonical)])
+            (verdict,) = await self._door.submit([self._intake.candidate(order, canonical)])
         except Overrun as error:
-            metrics.verdict(Verdict.NO_ROOM)
+            self._metrics.verdict(Verdict.NO_ROOM)
             raise Problem("full", str(error)) from None
         except LedgerUnavailable:
-            metrics.verdict("unavailable")
+            self._metrics.verdict("unavailable")
             raise
-        metrics.verdict(verdict, time.perf_counter() - started)
-        return await _answer(order, verdict, reading)
+        self._metrics.verdict(verdict, time.perf_counter() - started)
+        return await _answer(order, verdict, self._reading)
 
-    @routes.post(
-        "/orders/bulk",
-        response_class=Response,
-        summary="Place many orders",
-        responses={
-            200: _BULK_ANSWER,
-            **refusals("too-large", "not-json", "ledger-unavailable"),
-        },
-        openapi_extra={"requestBody": _BULK_BODY},
-    )
-    async def place_orders(request: Request) -> Response:
+    async def place_orders(self, request: Request) -> Response:
         """Lines are accepted as they arrive; while the pipeline is full no more are read.
 
         The answers come when the body has been read. Codes are those of single orders: 202, 200,
@@ -142,7 +153,7 @@ def router(door: Door, intake: Intake, reading: Reading, metrics: IntakeMetrics)
         """
         _require(request, _BULK_TYPES)
         _refuse_longer(request, MOST_BYTES)
-        bulk = Bulk(door, intake, metrics)
+        bulk = Bulk(self._door, self._intake, self._metrics)
         try:
             await bulk.take(request.stream())
         except ClientDisconnect:
@@ -152,8 +163,6 @@ def router(door: Door, intake: Intake, reading: Reading, metrics: IntakeMetrics)
             bulk.close()
             raise
         return StreamingResponse(bulk.answers(), media_type="application/x-ndjson")
-
-    return routes
 
 
 async def _answer(order: Order, verdict: Verdict, reading: Reading) -> Response:
