@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import selectors
+import stat
 import zlib
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -46,10 +47,14 @@ def chunks(descriptor: int, wake: int) -> Iterator[bytes | _Pause]:
         Stopped: ``wake`` became readable first.
         CutOff: The device fails.
     """
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        # Always ready. A selector that takes it all the same may not tell its end.
+        yield from iter(partial(_read, descriptor), b"")
+        return
     with selectors.DefaultSelector() as selector:
         try:
             selector.register(descriptor, selectors.EVENT_READ)
-        except PermissionError:  # epoll refuses what is always ready: files, /dev/null
+        except PermissionError:  # epoll refuses what is always ready: /dev/null
             yield from iter(partial(_read, descriptor), b"")
             return
         selector.register(wake, selectors.EVENT_READ)
