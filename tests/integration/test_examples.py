@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from tests.orderly import Orderly
 
+TEA = ROOT / "examples" / "tea.json"
 CARD = "examples.own_gateway:CardNetwork"
 ABOVE = "above the card's limit of 50 {}"
 
@@ -189,3 +190,9 @@ def test_full_year_would_choose_the_households_of_the_sample() -> None:
     numbers = {int(name.removeprefix("household-")) for name in names}
     assert len(numbers) == 40
     assert all(map(is_sampled, numbers))
+
+
+def test_the_order_for_curl_is_one(orderly: Orderly) -> None:
+    one_line = json.dumps(json.loads(TEA.read_bytes())).encode()
+    report = orderly("run", "-", "--json", stdin=one_line).json
+    assert (report["created"], report["paid"], report["paid_amount"]) == (1, 1, {"EUR": 700})
