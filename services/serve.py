@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 from typing import TYPE_CHECKING
 
+from services.console import equation
 from services.http.app import new_app
 from services.http.decisions import dead_router
 from services.http.guard import Guard
@@ -26,6 +27,7 @@ from services.signals import StopRequests
 from services.standstill import Abandoned, Standstill
 from shared.ledger.journal import positions
 from shared.ledger.opening import open_ledger
+from shared.ledger.reports import totals
 from shared.schema import tune_gc
 
 if TYPE_CHECKING:
@@ -109,6 +111,8 @@ class _Service:
             self._watch(lambda: not self._stop.drain.is_set())
             self._finish()
             self._pipeline.drain()
+            with self._ledger.database.read() as connection:
+                self._say(equation(totals(connection)))
         except Abandoned as abandoned:
             self._say(str(abandoned))
             self._pipeline.kill()
@@ -125,9 +129,10 @@ class _Service:
     def _announce(self) -> None:
         settings = self._settings
         self._say(
-            f"serving on {self._server.url} ({settings.queue_mode} mode, ledger "
-            f"{self._ledger.name}, {settings.payment_workers} workers); Ctrl-C settles and ends"
+            f"serving on {self._server.url} ({settings.queue_mode} mode, "
+            f"{settings.payment_workers} workers); Ctrl-C settles and ends"
         )
+        self._say(f"ledger {self._ledger.name}")
         if not settings.api_token.get_secret_value() and not _is_loopback(settings.http_host):
             self._say(
                 f"whoever can reach {settings.http_host} can place orders: set API_TOKEN to "
