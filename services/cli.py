@@ -113,27 +113,27 @@ def status(as_json: AsJson = False) -> None:
     """Count the orders by what became of them."""
     from services.console import equation, money, print_mapping
     from services.status import status_report
-    from shared.ledger.reports import totals
-    from shared.ledger.workers import present
 
     settings = read_settings()
     with reading(settings) as (ledger, connection):
         report = status_report(settings, ledger, connection)
-        found, workers = totals(connection), present(connection)
     if as_json:
-        print_json(report)
+        print_json(report.as_dict())
         return
-    depth = report["queue_depth"]
-    print(equation(found))
-    rows = [("money taken", money(found.paid_amount) or "none")]
-    rows += [("ledger", f"{ledger.name} ({settings.queue_mode} mode)")]
-    rows += [("queue depth", f"{depth:,}")] if workers else [("workers", "none at present")]
+    print(equation(report.totals))
+    rows = [("money taken", money(report.totals.paid_amount) or "none")]
+    rows += [("ledger", f"{report.ledger} ({report.mode} mode)")]
+    rows += (
+        [("queue depth", f"{report.queue_depth:,}")]
+        if report.workers
+        else [("workers", "none at present")]
+    )
     rows += [
         (
             f"worker {each.slot}",
             f"{each.worker}, {each.state}, settled {each.settled:,}, restarts {each.restarts}",
         )
-        for each in workers
+        for each in report.workers
     ]
     print_mapping(rows)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from shared.ledger.reports import totals
@@ -11,16 +12,36 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
     from shared.ledger.opening import Ledger
+    from shared.ledger.reports import Totals
+    from shared.ledger.workers import WorkerEntry
     from shared.settings import Settings
 
 
-def status_report(settings: Settings, ledger: Ledger, connection: sa.Connection) -> dict[str, Any]:
-    """Count the orders by what became of them; name the ledger and who is at work."""
-    workers = present(connection)
-    return {
-        **totals(connection).as_dict(),
-        "mode": settings.queue_mode,
-        "ledger": ledger.name,
-        "workers": [worker._asdict() for worker in workers],
-        "queue_depth": sum(worker.queue_depth for worker in workers),
-    }
+@dataclass(frozen=True)
+class StatusReport:
+    """The orders by what became of them, which ledger this is, and who is at work."""
+
+    totals: Totals
+    mode: str
+    ledger: str
+    workers: list[WorkerEntry]
+
+    @property
+    def queue_depth(self) -> int:
+        """Messages on the queues of all workers."""
+        return sum(worker.queue_depth for worker in self.workers)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report under the names that are printed."""
+        return {
+            **self.totals.as_dict(),
+            "mode": self.mode,
+            "ledger": self.ledger,
+            "workers": [worker._asdict() for worker in self.workers],
+            "queue_depth": self.queue_depth,
+        }
+
+
+def status_report(settings: Settings, ledger: Ledger, connection: sa.Connection) -> StatusReport:
+    """Read the report from one snapshot."""
+    return StatusReport(totals(connection), settings.queue_mode, ledger.name, present(connection))

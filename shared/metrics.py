@@ -21,16 +21,10 @@ LATENCY_BOUNDS = (
 SIZE_BOUNDS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000)
 """Orders."""
 
-COUNTERS = (
-    "retries",
-    "fresh",
-    "early",
-    "redelivered",
-    "nudge",
-    "forged",
-    "foreign",
-    "unreadable",
-)
+DELIVERIES = ("fresh", "early", "redelivered", "nudge", "forged", "foreign", "unreadable")
+"""What a message may turn out to be."""
+
+COUNTERS = ("retries", *DELIVERIES)
 """Attempts after which an order had to wait, and messages by what they turned out to be."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from prometheus_client import (
@@ -23,8 +24,9 @@ from prometheus_client.core import (
 
 from shared import clock
 from shared.errors import LedgerUnavailable
+from shared.ledger.journal import Verdict
 from shared.ledger.reports import totals
-from shared.metrics import LATENCY_BOUNDS, SIZE_BOUNDS, Meter
+from shared.metrics import DELIVERIES, LATENCY_BOUNDS, SIZE_BOUNDS, Meter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -37,8 +39,7 @@ if TYPE_CHECKING:
     from shared.metrics import Histogram
 
 _SECONDS = [bound / clock.SECOND for bound in LATENCY_BOUNDS]
-VERDICTS = ("created", "duplicate", "conflict", "invalid", "no_room", "unavailable")
-DELIVERIES = ("fresh", "early", "redelivered", "nudge", "forged", "foreign", "unreadable")
+VERDICTS = (*Verdict, "invalid", "unavailable")
 WORKER_STATES = ("starting", "idle", "settling")
 
 
@@ -68,11 +69,25 @@ class IntakeMetrics:
             registry=registry,
         )
         self._by_verdict = {name: self._verdicts.labels(name) for name in VERDICTS}
-        self._latency = PrometheusHistogram(
+        self._responses = Counter(
+            "orderly_http_responses",
+            "HTTP responses by route and status code.",
+            ["route", "code"],
+            registry=registry,
+        )
+        seconds = partial(PrometheusHistogram, buckets=_SECONDS, registry=registry)
+        self._latency = seconds(
             "orderly_intake_latency_seconds",
             "From the arrival of an order to the commit that accepts it.",
-            buckets=_SECONDS,
-            registry=registry,
+        )
+        self._commits = seconds(
+            "orderly_intake_commit_seconds",
+            "How long an intake transaction took, its wait for other writers included.",
+        )
+        self._response_seconds = seconds(
+            "orderly_http_response_seconds",
+            "From a request's head to the end of its response.",
+            ["route"],
         )
         self._blocks = PrometheusHistogram(
             "orderly_intake_block_orders",
@@ -80,26 +95,6 @@ class IntakeMetrics:
             buckets=SIZE_BOUNDS,
             registry=registry,
         )
-        self._commits = PrometheusHistogram(
-            "orderly_intake_commit_seconds",
-            "How long an intake transaction took, its wait for other writers included.",
-            buckets=_SECONDS,
-            registry=registry,
-        )
-        self._responses = Counter(
-            "orderly_http_responses",
-            "HTTP responses by route and status code.",
-            ["route", "code"],
-            registry=registry,
-        )
-        self._response_seconds = PrometheusHistogram(
-            "orderly_http_response_seconds",
-            "From a request's head to the end of its response.",
-            ["route"],
-            buckets=_SECONDS,
-            registry=registry,
-        )
-
         self._by_response: dict[tuple[str, int], tuple[Counter, PrometheusHistogram]] = {}
 
     def count_waiting(self, waiting: Callable[[], int]) -> None:

@@ -8,6 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from shared.schema import Order
 
+ID = r"^[A-Za-z0-9._:-]{1,64}$"
+"""What names an order or a customer."""
+
 Status = Literal["open", "paid", "declined", "dead"]
 Amounts = Annotated[dict[str, int], Field(description="minor units, by currency")]
 
@@ -35,8 +38,8 @@ class Receipt(_Answer):
     status: Status
 
 
-class Listed(_Answer):
-    """An order in a list."""
+class _Placed(_Answer):
+    """An order that was accepted, and where it stands."""
 
     order_id: str
     customer_id: str
@@ -46,6 +49,11 @@ class Listed(_Answer):
     partition: int
     number: int
     attempts: int
+
+
+class Listed(_Placed):
+    """An order in a list."""
+
     reason: str | None
     accepted_at: str
     settled_at: str | None
@@ -81,17 +89,9 @@ class Event(_Answer):
     worker: str | None = None
 
 
-class Story(_Answer):
+class Story(_Placed):
     """One order's whole story."""
 
-    order_id: str
-    customer_id: str
-    status: Status
-    total: Annotated[int, Field(description="minor units")]
-    currency: str
-    partition: int
-    number: int
-    attempts: int
     transfers: list[Transfer]
     history: list[Event]
 

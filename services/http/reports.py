@@ -9,6 +9,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from services.http.app import refusals
 from services.http.models import (
+    ID,
     Health,
     OrderPage,
     Proof,
@@ -37,7 +38,7 @@ STOPPING = "the service is stopping"
 OrderId = Annotated[
     str,
     Path(
-        pattern=r"^[A-Za-z0-9._:-]{1,64}$",
+        pattern=ID,
         min_length=1,
         max_length=64,
         description="as it was accepted",
@@ -61,7 +62,7 @@ def orders_router(reading: Reading) -> APIRouter:
         status: Annotated[Status | None, Query(description="only these")] = None,
         customer_id: Annotated[
             str | None,
-            Query(pattern=r"^[A-Za-z0-9._:-]{1,64}$", description="only this customer's"),
+            Query(pattern=ID, description="only this customer's"),
         ] = None,
         cursor: Annotated[
             str | None,
@@ -113,7 +114,7 @@ def ledger_router(settings: Settings, reading: Reading, prover: Prover) -> APIRo
     )
     async def status() -> dict[str, Any]:
         return await reading.read(
-            lambda connection: status_report(settings, reading.ledger, connection)
+            lambda connection: status_report(settings, reading.ledger, connection).as_dict()
         )
 
     @routes.get(

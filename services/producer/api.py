@@ -14,7 +14,7 @@ from fastapi.responses import StreamingResponse
 from starlette.requests import ClientDisconnect
 
 from services.http.app import refusals
-from services.http.models import EXAMPLE_ORDER, Receipt
+from services.http.models import EXAMPLE_ORDER, ID, Receipt
 from services.http.problems import Problem
 from services.producer.bulk import MOST_BYTES, Bulk
 from services.producer.door import Overrun
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from services.producer.intake import Intake
     from shared.schema import Order
 
-ID = r"[A-Za-z0-9._:-]{1,64}"
 _BULK_TYPES = {"application/x-ndjson", "application/ndjson", "application/jsonl"}
 _EXAMPLE_LINES = '{"line":1,"order_id":"a-1","code":202}\n'
 _ORDER_BODY = {
@@ -47,7 +46,7 @@ _KEY = {
     "name": "Idempotency-Key",
     "in": "header",
     "description": "the order's id, where the body has none",
-    "schema": {"type": "string", "pattern": f"^{ID}$"},
+    "schema": {"type": "string", "pattern": ID},
     "example": "a-1",
 }
 _BULK_BODY = {

@@ -62,7 +62,13 @@ class SqliteBackend:
     def create_engine(self) -> sa.Engine:
         """Make an engine whose transactions begin as the execution option ``begin`` says."""
         seconds = BUSY_SECONDS if self._patience is None else self._patience
-        engine = sa.create_engine(self.url, pool_size=8, connect_args={"timeout": seconds})
+        engine = sa.create_engine(
+            self.url,
+            pool_size=8,
+            connect_args={"timeout": seconds},
+            # An error's text may reach a log, and what is bound are orders.
+            hide_parameters=True,
+        )
         sa.event.listen(engine, "connect", _prepare)
         sa.event.listen(engine, "begin", _begin)
         return engine

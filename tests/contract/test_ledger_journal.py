@@ -7,11 +7,13 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.errors import Backlogged
 from shared.ledger import journal as the_journal
+from shared.ledger import tables
 from shared.ledger.journal import Verdict, append, digest, positions
 from shared.ledger.reports import accepted_orders
 from shared.schema import decode_batch
@@ -225,3 +227,19 @@ def test_producers_at_once_share_identities_and_numbers(new_ledger: NewLedger) -
     with ledger.database.read() as connection:
         assert sum(place.head for place in positions(connection)) == 63
     assert_proven(ledger)
+
+
+def test_an_error_of_the_database_does_not_tell_what_is_in_an_order(new_ledger: NewLedger) -> None:
+    ledger = new_ledger()
+    account = {
+        "partition": 0,
+        "account": "customer/ada-lovelace/USD",
+        "kind": "customer",
+        "currency": "USD",
+        "balance": 1,
+        "opened_at": 1,
+    }
+    with pytest.raises(sa.exc.IntegrityError) as twice, ledger.database.write() as connection:
+        connection.execute(tables.accounts.insert(), [account, account])
+    assert "accounts" in str(twice.value)
+    assert "ada-lovelace" not in str(twice.value)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from services.http.metrics import DELIVERIES, VERDICTS, WORKER_STATES
+from services.http.metrics import VERDICTS, WORKER_STATES
+from shared.metrics import DELIVERIES
 from tests.books import order
 from tests.eventually import eventually
 from tests.gateways import hold
