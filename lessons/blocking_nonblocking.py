@@ -21,7 +21,7 @@ def bank(questions: Connection, receipts: Connection) -> None:
     """Send a receipt 0.3 s after each question."""
     leave_with_parent()
     while order := questions.recv():
-        time.sleep(0.3)
+        time.sleep(0.3)  # the bank's work: the wait that this lesson is about
         os.write(receipts.fileno(), f"{order} is paid".encode())
 
 

@@ -8,7 +8,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from lessons.stage import close, leave_with_parent, play, say, start
+from lessons.stage import close, leave_with_parent, play, say, start, until
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -49,8 +49,7 @@ def inside_one_process() -> None:
 def take(orders: Queue[str], looked: Barrier, told: Connection) -> None:
     """Look whether there is an order, and take it if there is."""
     leave_with_parent()
-    while orders.empty():
-        time.sleep(0.01)
+    until(lambda: not orders.empty())
     say("empty() says False: there is an order, and I shall take it")
     looked.wait(30)  # the other one looks at the same time
     try:

@@ -148,7 +148,7 @@ def until(condition: Callable[[], object], within: float = 10.0) -> bool:
     while not condition():
         if time.monotonic() > deadline:
             return False
-        time.sleep(0.005)
+        time.sleep(0.005)  # between two looks; the deadline is above
     return True
 
 

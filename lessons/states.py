@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import signal
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from lessons.stage import close, detail, leave_with_parent, play, say, show, sta
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
+    from multiprocessing.context import SpawnProcess
     from multiprocessing.synchronize import Event
 
 context = multiprocessing.get_context("spawn")
@@ -49,6 +49,12 @@ def see(pid: int, state: str, what: str) -> None:
     say(f"{what:<10} the system says {state_of(pid)!r}")
 
 
+def cpu_times(process: SpawnProcess) -> tuple[float, float]:
+    """Ask Linux for the seconds that a process ran, and those that it was ready and waited."""
+    ran, waited, _ = Path(f"/proc/{process.pid}/schedstat").read_text().split()
+    return int(ran) / 1e9, int(waited) / 1e9
+
+
 def share_a_cpu() -> None:
     """Tell ready from running: the system has one letter for both, but counts the time of each."""
     if sys.platform != "linux":
@@ -61,12 +67,12 @@ def share_a_cpu() -> None:
         for number in (1, 2)
     ]
     start(*rivals)
-    time.sleep(0.6)  # let them compete
+    until(lambda: all(cpu_times(rival)[1] > 0.2 for rival in rivals))
     letters = [state_of(rival.pid or 0) for rival in rivals]
     say(f"two busy processes on one CPU: the system says {letters}")
     for rival in rivals:
-        ran, waited, _ = map(int, Path(f"/proc/{rival.pid}/schedstat").read_text().split())
-        detail(f"{rival.name}: running for {ran / 1e9:.2f} s, ready for {waited / 1e9:.2f} s")
+        ran, waited = cpu_times(rival)
+        detail(f"{rival.name}: running for {ran:.2f} s, ready for {waited:.2f} s")
     enough.set()
     for rival in rivals:
         rival.join()
