@@ -1,35 +1,25 @@
-"""Settlement: a message in, outcomes out. Knows the ledger and the gateway, but no queue.
-
-A message says where to look; the cursor says what is next; the journal says what that is. So a
-message that comes twice, late, never or from a stranger changes nothing: its orders are used only
-if the journal vouches for its very bytes, and the journal's own are used otherwise.
-"""
+"""Settlement: a message in, outcomes out. Knows the ledger and the gateway, but no queue."""
 
 from __future__ import annotations
 
 import random
 import time
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 from services.payment.gateway import Charge, Declined, Paid, PermanentFailure, TransientFailure
+from services.payment.work import Delivery, Lookout, Work, account_of
 from shared import clock
 from shared.errors import InvalidBatch
 from shared.ledger import settlement as books
-from shared.ledger.journal import ENTRY_BYTES, digest
-from shared.ledger.postings import Failed, customer_account
+from shared.ledger.postings import Failed
 from shared.metrics import Meter
-from shared.schema import Payment, PaymentStatus, decode_batch, read_header
+from shared.schema import Payment, PaymentStatus, read_header
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    import sqlalchemy as sa
+    from collections.abc import Callable
 
     from services.payment.gateway import Gateway
     from shared.ledger.opening import Ledger
-    from shared.schema import BatchHeader, Order
 
 STINT = 1.0
 """Seconds after which a partition makes way for the others."""
@@ -40,18 +30,6 @@ INVALID_ATTEMPTS = 3
 _BACKOFF = 0.05
 _BACKOFF_MOST = 2.0
 _LEAST_BALANCE = -(2**63)
-
-
-class Delivery(StrEnum):
-    """What a message turned out to be."""
-
-    FRESH = "fresh"
-    EARLY = "early"
-    REDELIVERED = "redelivered"
-    NUDGE = "nudge"
-    FORGED = "forged"
-    FOREIGN = "foreign"
-    UNREADABLE = "unreadable"
 
 
 class Stint(NamedTuple):
@@ -68,37 +46,6 @@ class Stint(NamedTuple):
     partition: int | None = None
     settled: int = 0
     due: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Batch:
-    """An entry's orders, and the digest by which the journal vouches for them."""
-
-    digest: bytes
-    orders: tuple[Order, ...]
-
-
-class _Part(NamedTuple):
-    """Orders of one entry: what they have behind them, and when they were accepted."""
-
-    orders: tuple[Order, ...]
-    attempts_before: int
-    accepted_at: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Work:
-    """What comes next in a partition, and the balances that it starts from."""
-
-    cursor: books.Cursor
-    parts: list[_Part]
-    balances: dict[str, int]
-
-    def orders(self) -> Iterator[tuple[Order, int]]:
-        """Each order, with the attempts that it has behind it."""
-        for part in self.parts:
-            for order in part.orders:
-                yield order, part.attempts_before
 
 
 class Settler:
@@ -128,11 +75,10 @@ class Settler:
         self._ledger = ledger
         self._gateway = gateway
         self._worker = worker
-        self._batch_size = batch_size
         self._max_attempts = max_attempts
         self._on_progress = on_progress
         self._meter = meter or Meter()
-        self._last_batch: dict[int, _Batch] = {}
+        self._lookout = Lookout(ledger, batch_size)
 
     def settle(self, message: bytes) -> Stint:
         """Settle the partition that a message points to.
@@ -152,8 +98,8 @@ class Settler:
         with ledger.database.read() as connection:
             cursor = books.peek(connection, partition)
             if not header.is_nudge:
-                delivery = self._recognise(connection, cursor, header, message)
-            work = self._look(connection, cursor)
+                delivery = self._lookout.recognise(connection, cursor, header, message)
+            work = self._lookout.look(connection, cursor)
         self._meter.count(delivery)
         return self._settle(partition, delivery, work)
 
@@ -170,17 +116,7 @@ class Settler:
         self._meter.count(delivery)
         return Stint(delivery)
 
-    def _recognise(
-        self, connection: sa.Connection, cursor: books.Cursor, header: BatchHeader, message: bytes
-    ) -> Delivery:
-        """Find out what a message that carries orders is, and keep them if they come next."""
-        known = digest(message)
-        delivery = _compare(connection, cursor, header, known)
-        if delivery is Delivery.FRESH:
-            self._last_batch[cursor.partition] = _Batch(known, decode_batch(message).orders)
-        return delivery
-
-    def _settle(self, partition: int, delivery: Delivery, work: _Work | None) -> Stint:
+    def _settle(self, partition: int, delivery: Delivery, work: Work | None) -> Stint:
         settled = 0
         deadline = time.monotonic() + STINT
         while work is not None:
@@ -200,7 +136,7 @@ class Settler:
             work = self._next(partition)
         return Stint(delivery, partition, settled)
 
-    def _measure(self, work: _Work, settlement: books.Settlement) -> None:
+    def _measure(self, work: Work, settlement: books.Settlement) -> None:
         if settlement.failed is not None:
             self._meter.count("retries")
         left = len(settlement.payments)
@@ -212,47 +148,11 @@ class Settler:
             left -= settled
             self._meter.latency.observe(now - part.accepted_at, settled)
 
-    def _next(self, partition: int) -> _Work | None:
+    def _next(self, partition: int) -> Work | None:
         with self._ledger.database.read() as connection:
-            return self._look(connection, books.peek(connection, partition))
+            return self._lookout.look(connection, books.peek(connection, partition))
 
-    def _look(self, connection: sa.Connection, cursor: books.Cursor) -> _Work | None:
-        """Read what comes after the cursor; None if nothing is open."""
-        if cursor.number >= cursor.head:
-            return None
-        parts = self._parts(connection, cursor)
-        names = {_account(order) for part in parts for order in part.orders}
-        balances = books.balances(self._ledger, connection, cursor.partition, names)
-        return _Work(cursor, parts, balances)
-
-    def _parts(self, connection: sa.Connection, cursor: books.Cursor) -> list[_Part]:
-        """Read the orders after the cursor: of its entry, and of small ones that follow.
-
-        A trickle leaves entries of few orders each; one by one they would cost a commit each.
-        """
-        partition = cursor.partition
-        limit = 1 if cursor.number < cursor.singly_until else self._batch_size
-        entry = books.entry_at(connection, partition, cursor.number + 1)
-        batch = self._last_batch.get(partition)
-        if batch is None or batch.digest != entry.digest:
-            body = books.body(connection, partition, entry.first)
-            batch = _Batch(entry.digest, decode_batch(body).orders)
-        start = cursor.number + 1 - entry.first
-        parts = [_Part(batch.orders[start : start + limit], entry.attempts, entry.accepted_at)]
-        room = limit - len(parts[0].orders)
-        size = 0
-        if room and entry.last < cursor.head:
-            for small, body in books.following(connection, partition, entry.last):
-                room -= small.last - small.first + 1
-                size += len(body)
-                if room < 0 or size > ENTRY_BYTES:
-                    break
-                batch = _Batch(small.digest, decode_batch(body).orders)
-                parts.append(_Part(batch.orders, small.attempts, small.accepted_at))
-        self._last_batch[partition] = batch
-        return parts
-
-    def _decide(self, work: _Work, deadline: float) -> books.Settlement:
+    def _decide(self, work: Work, deadline: float) -> books.Settlement:
         """Price and charge orders in turn, until one has to wait or time is up."""
         cursor = work.cursor
         result = books.Settlement(cursor)
@@ -260,7 +160,7 @@ class Settler:
         failed = cursor.attempts
         for order, attempts_before in work.orders():
             self._on_progress(cursor.partition)
-            amount, account = order.total, _account(order)
+            amount, account = order.total, account_of(order)
             balance = result.balances.get(account, work.balances.get(account))
             held = self._ledger.opening_balance if balance is None else balance
             attempt = attempts_before + failed + 1
@@ -329,24 +229,6 @@ def _understand(answer: object, charge: Charge) -> _Answer:
     if charge.balance - charge.amount < _LEAST_BALANCE:
         return _Answer("dead", "invalid: the account cannot hold so large a debt")
     return _PAID
-
-
-def _compare(
-    connection: sa.Connection, cursor: books.Cursor, offered: BatchHeader, known: bytes
-) -> Delivery:
-    """Hold a message that carries orders, and its digest, against the journal and the cursor."""
-    if not 1 <= offered.first <= offered.last <= cursor.head:
-        return Delivery.FORGED
-    entry = books.entry_at(connection, offered.partition, offered.first)
-    if (entry.first, entry.last, entry.digest) != (offered.first, offered.last, known):
-        return Delivery.FORGED
-    if offered.last <= cursor.number:
-        return Delivery.REDELIVERED
-    return Delivery.FRESH if offered.first <= cursor.number + 1 else Delivery.EARLY
-
-
-def _account(order: Order) -> str:
-    return customer_account(order.customer_id, order.currency)
 
 
 def _backoff(failures: int) -> int:

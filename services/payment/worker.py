@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from services.payment.gateway import load_gateway
-from services.payment.settle import Delivery, Settler, Stint
+from services.payment.settle import Settler, Stint
+from services.payment.work import Delivery
 from services.process import follow_parent, leave_signals_to_parent
 from shared.errors import LedgerUnavailable, OrderlyError
 from shared.ledger.opening import open_ledger

@@ -18,7 +18,8 @@ from services.payment.gateway import (
     PermanentFailure,
     TransientFailure,
 )
-from services.payment.settle import Delivery, Settler
+from services.payment.settle import Settler
+from services.payment.work import Delivery
 from shared import clock
 from shared.ledger import settlement as the_books
 from shared.ledger import tables

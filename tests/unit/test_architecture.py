@@ -28,6 +28,7 @@ FORBIDDEN = [
     ("services.dashboard", "services.producer"),
     ("services.dashboard", "services.payment"),
     ("services.payment.settle", "shared.queue"),
+    ("services.payment.work", "shared.queue"),
     ("services.http", "services.producer"),
     ("services.http", "services.payment"),
     ("services.http", "services.dashboard"),
@@ -110,5 +111,5 @@ def test_a_lesson_has_the_standard_library_and_the_stage_and_no_more() -> None:
 
 def test_the_imports_are_really_read() -> None:
     assert len(EDGES) > 30
-    assert "shared.schema.decode_batch" in EDGES["services.payment.settle"]
+    assert "shared.schema.read_header" in EDGES["services.payment.settle"]
     assert "shared.ledger.opening.Ledger" in EDGES["services.payment.settle"]
