@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NDJSON = {"content-type": "application/x-ndjson"}
+TOKEN = "s3cret-token"  # noqa: S105  the tests' own
+BEARER = {"authorization": f"Bearer {TOKEN}"}
 _SERVING = re.compile(r"^orderly: serving on (http://\S+:(\d+)) ")
 
 

@@ -2,155 +2,30 @@
 
 from __future__ import annotations
 
-import gc
-import multiprocessing
-import os
-import signal
-import subprocess
-import sys
 import threading
 import time
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import pytest
 
-from shared.queue.local_queue import CAPACITY, LocalQueue
-from shared.queue.port import Deliveries, EndOfQueue, OrderQueue
-from shared.schema import Message, decode_batch, encode_nudge
-from tests import consumers
-from tests.eventually import eventually
-from tests.orderly import ROOT
+from shared.queue.port import Deliveries, EndOfQueue
+from shared.schema import Message, encode_nudge
+from tests.queues import (
+    LEDGER,
+    PROMPTLY,
+    WORKERS,
+    Backend,
+    bodies,
+    messages,
+    promptly,
+    taken,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from multiprocessing.connection import Connection
-    from multiprocessing.context import SpawnProcess
 
     Role = Callable[[Deliveries, Connection], None]
-
-LEDGER = "ledger-1"
-WORKERS = 2
-# What must not hang is given this long; it takes milliseconds if it does not.
-PROMPTLY = 5.0
-
-
-class Backend(Protocol):
-    """A queue between one producer and two consumers; partition p belongs to worker p % 2."""
-
-    queue: OrderQueue
-    room: int
-
-    def consumer(self, worker: int) -> Deliveries:
-        """Put a new consumer in a worker's place, and give up what waited for the old one."""
-
-    def finish(self, worker: int) -> bool:
-        """Send the end mark; False if there is no room for it."""
-
-
-class LocalBackend:
-    """JoinableQueues of this process."""
-
-    room = CAPACITY
-
-    def __init__(self) -> None:
-        self.queue = LocalQueue(multiprocessing.get_context("spawn"), LEDGER, WORKERS)
-        self.consumer = self.queue.renew
-        self.finish = self.queue.finish
-
-
-@pytest.fixture(params=[LocalBackend])
-def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
-    made: Backend = request.param()
-    yield made
-    with promptly():
-        made.queue.close()
-
-
-class Process:
-    """A consumer in a process of its own."""
-
-    def __init__(self, backend: Backend, worker: int, role: Role) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._said, theirs = context.Pipe(duplex=False)
-        deliveries = backend.consumer(worker)
-        self.process: SpawnProcess = context.Process(
-            target=role, args=(deliveries, theirs), daemon=True
-        )
-        self.process.start()
-        theirs.close()
-        assert self.said() == b"ready"
-
-    @property
-    def pid(self) -> int:
-        assert self.process.pid is not None
-        return self.process.pid
-
-    def said(self, within: float = 20.0) -> bytes:
-        """The next thing it said."""
-        assert self._said.poll(within), "the consumer says nothing"
-        return self._said.recv_bytes()
-
-    def wait_until_idle(self) -> None:
-        """Wait until it sleeps in receive(); it has said all that it had to say before."""
-        eventually(lambda: self.state() == "S", what="the consumer sleeps")
-
-    def state(self) -> str:
-        return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0]
-
-    def stop(self) -> None:
-        os.kill(self.pid, signal.SIGSTOP)
-        eventually(lambda: self.state() == "T", what="the consumer is stopped")
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.join()
-
-    def close(self) -> None:
-        self.kill()
-        self.process.close()
-        self._said.close()
-
-
-@pytest.fixture
-def start(backend: Backend) -> Iterator[Callable[[int, Role], Process]]:
-    """Start consumers; whatever is left of them is killed at the end."""
-    started: list[Process] = []
-
-    def start(worker: int, role: Role) -> Process:
-        started.append(Process(backend, worker, role))
-        return started[-1]
-
-    yield start
-    for process in started:
-        process.close()
-
-
-@contextmanager
-def promptly(within: float = PROMPTLY) -> Iterator[None]:
-    started = time.monotonic()
-    yield
-    assert time.monotonic() - started < within
-
-
-def taken(deliveries: Deliveries) -> list[bytes]:
-    """Take all that is there, and say that it is done."""
-    found = []
-    while (message := deliveries.receive(0.2)) is not None:
-        found.append(message)
-        deliveries.done()
-    return found
-
-
-def messages(worker: int, count: int, size: int = 0, start: int = 0) -> list[Message]:
-    """A message for each of a worker's partitions, from the ``start``-th on."""
-    partitions = [worker + WORKERS * number for number in range(start, start + count)]
-    return [Message(each, b"%d:" % each + b"x" * size) for each in partitions]
-
-
-def bodies(sent: list[Message]) -> list[bytes]:
-    return [message.body for message in sent]
 
 
 # What is delivered
@@ -329,138 +204,3 @@ def test_join_waits_for_done_but_not_beyond_its_deadline(backend: Backend) -> No
     with promptly():
         assert backend.queue.join(PROMPTLY)
         assert backend.queue.join(0.5)
-
-
-# When consumers come and go
-
-
-def test_a_new_consumer_starts_with_an_empty_lane(backend: Backend) -> None:
-    backend.consumer(0)
-    other = backend.consumer(1)
-    backend.queue.put(messages(0, 3) + messages(1, 2))
-    end = backend.consumer(0)
-    assert backend.queue.depth() == 2
-    backend.queue.put([Message(0, b"new")])
-    assert taken(end) == [b"new"]
-    assert taken(other) == bodies(messages(1, 2))
-    assert backend.queue.join(PROMPTLY)
-
-
-def test_a_consumer_works_in_another_process(
-    backend: Backend, start: Callable[[int, Role], Process]
-) -> None:
-    consumer = start(0, consumers.echo)
-    backend.queue.put(messages(0, 3))
-    assert [consumer.said() for _ in range(3)] == bodies(messages(0, 3))
-    assert backend.queue.join(PROMPTLY)
-    eventually(lambda: backend.queue.depth() == 0, what="all is counted as done")
-    assert backend.finish(0)
-    assert consumer.said() == b"end"
-
-
-def assert_replaceable(backend: Backend, start: Callable[[int, Role], Process]) -> None:
-    """The queue still serves both workers, the one in a new place too."""
-    with promptly(20.0):
-        fresh, other = start(0, consumers.echo), start(1, consumers.echo)
-        backend.queue.put([Message(0, b"zero"), Message(1, b"one")])
-        assert (fresh.said(), other.said()) == (b"zero", b"one")
-        backend.queue.nudge([2])
-        assert decode_batch(fresh.said()).partition == 2
-        assert backend.queue.join(PROMPTLY)
-        eventually(lambda: backend.queue.depth() == 0, what="all is counted as done")
-        assert backend.finish(0)
-        assert fresh.said() == b"end"
-
-
-def test_a_consumer_killed_while_it_waits_is_replaced(
-    backend: Backend, start: Callable[[int, Role], Process]
-) -> None:
-    lost = start(0, consumers.echo)
-    other = start(1, consumers.echo)
-    lost.wait_until_idle()
-    lost.kill()
-    with promptly():
-        backend.queue.put(messages(0, backend.room * 2, size=10_000) + messages(1, 1))
-        backend.queue.flush()
-    assert other.said() == messages(1, 1)[0].body
-    assert_replaceable(backend, start)
-
-
-def test_a_consumer_killed_with_a_message_in_hand_is_replaced(
-    backend: Backend, start: Callable[[int, Role], Process]
-) -> None:
-    lost = start(0, consumers.hold)
-    backend.queue.put(messages(0, 2))
-    assert lost.said() == messages(0, 2)[0].body
-    lost.kill()
-    with promptly():
-        assert not backend.queue.join(0.1)
-        backend.queue.put(messages(0, backend.room * 2, size=10_000))
-        backend.queue.flush()
-    assert_replaceable(backend, start)
-
-
-def test_a_consumer_killed_with_a_lock_in_hand_is_replaced(
-    backend: Backend, start: Callable[[int, Role], Process]
-) -> None:
-    lost = start(0, consumers.hold_the_lock)
-    lost.kill()
-    with promptly():
-        backend.queue.put(messages(0, 3))
-        backend.queue.nudge([0, 2])
-        assert not backend.queue.join(0.1)
-        assert not backend.finish(0)
-    assert_replaceable(backend, start)
-
-
-@pytest.mark.parametrize("role", [consumers.echo, consumers.hold, consumers.hold_the_lock])
-def test_a_consumer_that_stands_still_holds_nobody_up(
-    backend: Backend, start: Callable[[int, Role], Process], role: Role
-) -> None:
-    stuck = start(0, role)
-    stuck.wait_until_idle()
-    stuck.stop()
-    with promptly():
-        backend.queue.put(messages(0, backend.room * 2, size=10_000))
-        backend.queue.flush()
-        backend.queue.nudge([0, 2])
-        assert backend.queue.depth() > 0
-        assert not backend.queue.join(0.1)
-    assert_replaceable(backend, start)
-    stuck.kill()
-
-
-def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208  only their number counts
-
-
-def test_lanes_that_were_given_up_leave_nothing_behind(backend: Backend) -> None:
-    def renew() -> None:
-        backend.consumer(0)
-        backend.queue.put(messages(0, backend.room * 2, size=50_000))
-
-    renew()
-    gc.collect()
-    threads, open_before = threading.active_count(), descriptors()
-    with promptly(20.0):
-        for _ in range(20):
-            renew()
-    eventually(lambda: threading.active_count() <= threads + 1, what="their threads end")
-    gc.collect()
-    eventually(lambda: descriptors() <= open_before + 2, what="their descriptors are closed")
-
-
-@pytest.mark.parametrize("ending", ["queue.close()", ""])
-def test_the_interpreter_ends_although_nobody_reads(ending: str) -> None:
-    script = (
-        "import multiprocessing\n"
-        "from shared.queue.local_queue import LocalQueue\n"
-        "from shared.schema import Message\n"
-        "queue = LocalQueue(multiprocessing.get_context('spawn'), 'L', 2)\n"
-        "for _ in range(3):\n"
-        "    ends = [queue.renew(0), queue.renew(1)]\n"
-        "    queue.put([Message(p, b'x' * 50_000) for p in range(20)])\n"
-        "    assert not queue.join(0.1)\n"
-        f"{ending}\n"
-    )
-    subprocess.run([sys.executable, "-c", script], cwd=ROOT, timeout=20, check=True)

@@ -5,23 +5,17 @@ from __future__ import annotations
 import json
 import re
 import socket
-from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.books import order
 from tests.eventually import eventually
-from tests.orderly import Orderly
-from tests.server import NDJSON, Server, lines, problem_of
+from tests.server import BEARER, NDJSON, TOKEN, Server, lines, problem_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import httpx
 
-TOKEN = "s3cret-token"  # noqa: S105  this module's own
-BEARER = {"authorization": f"Bearer {TOKEN}"}
 JSON = {"content-type": "application/json"}
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 PATHS = (
@@ -29,32 +23,6 @@ PATHS = (
     *("/status", "/verify", "/healthz", "/readyz", "/metrics", "/openapi.json"),
     *("/docs", "/docs/start.js", "/docs/swagger-ui.css", "/problems/full"),
 )
-KINDS = (
-    *("malformed-request", "unauthorized", "foreign-host", "foreign-origin", "not-found"),
-    *("unknown-order", "method-not-allowed", "conflict", "not-dead", "too-large", "not-json"),
-    *("invalid-order", "invalid-request", "full", "internal-error", "ledger-unavailable"),
-    "stopping",
-)
-
-
-@pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A service that asks for a token, and goes by two more names."""
-    orderly = Orderly(
-        tmp_path_factory.mktemp("guarded"),
-        {
-            "API_TOKEN": TOKEN,
-            "PAYMENT_WORKERS": "1",
-            "HTTP_ALLOWED_HOSTS": "shop.example.com, Other.example",
-        },
-    )
-    service = Server(orderly)
-    try:
-        yield service.start()
-        assert service.stop().code == 0
-    finally:
-        service.close()
-        orderly.close()
 
 
 def assert_guarded(response: httpx.Response) -> None:
@@ -295,69 +263,6 @@ def test_what_is_no_http_is_refused_in_the_form_of_every_refusal(
     document = json.loads(body)
     assert (document["type"], document["status"]) == ("/problems/malformed-request", 400)
     assert guarded.client.get("/healthz").status_code == 200
-
-
-def test_every_kind_of_problem_is_described_where_its_type_says(guarded: Server) -> None:
-    for name in KINDS:
-        described = guarded.client.get(f"/problems/{name}").json()
-        assert described["type"] == f"/problems/{name}"
-        assert described["name"] == name
-        assert 400 <= described["status"] < 600
-        assert described["title"]
-        assert described["remedy"]
-    documented = set(re.findall(r"/problems/([\w-]+)", guarded.client.get("/openapi.json").text))
-    assert documented <= set(KINDS)
-    problem_of(guarded.client.get("/problems/nothing"), 404, "not-found")
-
-
-class Links(HTMLParser):
-    """Gathers what a page loads."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[str] = []
-
-    def handle_starttag(self, _tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found += [value or "" for name, value in attrs if name in {"src", "href"}]
-
-
-def test_the_documents_load_nothing_from_elsewhere(guarded: Server) -> None:
-    page = guarded.client.get("/docs")
-    assert page.headers["content-type"].startswith("text/html")
-    policy = page.headers["content-security-policy"]
-    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
-    assert rules["default-src"] == "'none'"
-    assert rules["script-src"] == "'self'"
-    assert rules["connect-src"] == "'self'"
-    allowed = {"'self'", "'none'", "'unsafe-inline'", "data:"}
-    assert {source for rule in rules.values() for source in rule.split()} <= allowed
-    links = Links()
-    links.feed(page.text)
-    local = [link for link in links.found if not link.startswith("data:")]
-    assert len(local) >= 3
-    for link in local:
-        assert link.startswith("/docs/")
-        asset = guarded.client.get(link)
-        assert asset.status_code == 200
-        kind = "text/css" if link.endswith(".css") else "text/javascript"
-        assert asset.headers["content-type"].startswith(kind)
-    assert "/openapi.json" in guarded.client.get("/docs/start.js").text
-    for absent in ("/redoc", "/docs/../start.js", "/docs/%2e%2e%2fapp.py", "/docs/favicon.png"):
-        assert guarded.client.get(absent).status_code == 404
-
-
-def test_the_examples_in_the_documents_work(guarded: Server) -> None:
-    paths = guarded.client.get("/openapi.json").json()["paths"]
-    one = paths["/orders"]["post"]["requestBody"]["content"]["application/json"]
-    for example in one["examples"].values():
-        response = guarded.place(example["value"], **BEARER)
-        assert response.status_code == 202, response.text
-    many = paths["/orders/bulk"]["post"]["requestBody"]["content"]["application/x-ndjson"]
-    written = many.get("example") or next(iter(many["examples"].values()))["value"]
-    response = guarded.client.post("/orders/bulk", content=written, headers=BEARER | NDJSON)
-    found = [json.loads(line) for line in response.text.splitlines()]
-    assert found
-    assert {each["code"] for each in found} <= {200, 202}
 
 
 def test_the_log_names_requests_and_never_tells_what_is_in_them(guarded: Server) -> None:
