@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from tests.eventually import eventually
-from tests.orderly import kill
+from tests.orderly import kill, processes_of_session
 
 if TYPE_CHECKING:
     from tests.orderly import Orderly
@@ -77,7 +77,7 @@ def show(orderly: Orderly, name: str, *arguments: str, stderr: str = "") -> Show
     orderly.environment["TMPDIR"] = str(temporary)
     running = orderly.start("lesson", name, *arguments)
     out, err = running.communicate(timeout=WITHIN)
-    left = members(running.pid)
+    left = processes_of_session(running.pid)
     assert running.returncode == 0, (out, err)
     assert err == stderr
     assert left == [], "the lesson has ended, and these of its processes have not"
@@ -97,25 +97,12 @@ def show(orderly: Orderly, name: str, *arguments: str, stderr: str = "") -> Show
     return Shown(out, lines, closing, running.pid)
 
 
-def members(session: int) -> list[int]:
-    """List the processes of a session; zombies count."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            text = entry.read_text()
-        except OSError:
-            continue
-        if int(text.rsplit(")", 1)[1].split()[3]) == session:
-            found.append(int(text.split(" ", 1)[0]))
-    return found
-
-
 def alive(session: int) -> list[int]:
     """List those that have not ended, or whose parent is still to reap them.
 
     Orphans of a killed lesson are reaped by pid 1, at its own pace.
     """
-    return [pid for pid in members(session) if state_and_parent(pid) != ("Z", 1)]
+    return [pid for pid in processes_of_session(session) if state_and_parent(pid) != ("Z", 1)]
 
 
 def state_and_parent(pid: int) -> tuple[str, int]:
@@ -136,7 +123,7 @@ def strike(orderly: Orderly, name: str, number: signal.Signals, after: str) -> i
     while (line := running.stdout.readline()) and after not in line:
         pass
     # A terminal sends SIGINT to everybody.
-    for pid in members(running.pid) if number == signal.SIGINT else [running.pid]:
+    for pid in processes_of_session(running.pid) if number == signal.SIGINT else [running.pid]:
         kill(pid, number)
     _, err = running.communicate(timeout=WITHIN)
     eventually(lambda: not alive(running.pid), what="the end of all its processes")

@@ -153,16 +153,24 @@ class Orderly:
 
 def processes_of(group: int) -> list[int]:
     """List the live processes of a process group; zombies count."""
+    return _processes(group, field=2)
+
+
+def processes_of_session(session: int) -> list[int]:
+    """List the live processes of a session; zombies count."""
+    return _processes(session, field=3)
+
+
+def _processes(number: int, field: int) -> list[int]:
+    """List the processes that have this number in a field behind their name in /proc."""
     found = []
     for entry in Path("/proc").glob("[0-9]*/stat"):
         try:
             text = entry.read_text()
         except OSError:
             continue
-        pid = int(text.split(" ", 1)[0])
-        group_of = int(text.rsplit(")", 1)[1].split()[2])
-        if group_of == group:
-            found.append(pid)
+        if int(text.rsplit(")", 1)[1].split()[field]) == number:
+            found.append(int(text.split(" ", 1)[0]))
     return found
 
 
