@@ -207,6 +207,7 @@ class _Play:
     owner = 0
     is_starting = False
     is_ending = False
+    interrupted_by = 0
     postponed: ClassVar[list[int]] = []  # there is one play in a process
 
 
@@ -226,19 +227,19 @@ def play(lesson: Callable[[], None], *, takes_arguments: bool = False) -> None:
         signal.signal(number, _interrupt)
     signal.alarm(60)  # a lesson takes seconds; if one should ever hang, it ends all the same
     Finalize(None, _end_helpers, exitpriority=-90)  # after those that need them
-    code = 0
     try:
         lesson()
-    except BaseException as ended:
+    except BaseException:
+        # A signal that comes while a lock changes hands ends in that lock's error, so the number
+        # tells, not the exception.
+        if not _Play.interrupted_by:
+            raise
+    finally:
         # Here the lesson's queues still exist. A child that is just coming to be may look for one.
         _end_children()
-        if not isinstance(ended, _Interrupted):
-            raise
-        code = 128 + ended.args[0]
+    if _Play.interrupted_by:
         print("interrupted: every process of this lesson has been ended", file=sys.stderr)
-    else:
-        _end_children()
-    sys.exit(code)
+        sys.exit(128 + _Play.interrupted_by)
 
 
 def _end_children() -> None:
@@ -261,8 +262,8 @@ def _interrupt(number: int, _frame: FrameType | None) -> None:
     elif _Play.is_starting:
         _Play.postponed.append(number)
     elif not _Play.is_ending:
-        _Play.is_ending = True
-        raise _Interrupted(number)
+        _Play.interrupted_by = number
+        raise _Interrupted
 
 
 def adopt_orphans() -> None:
