@@ -150,7 +150,8 @@ def test_a_second_signal_stops_at_once_and_loses_nothing(orderly: Orderly) -> No
     eventually(lambda: accepted(orderly) == 2000, within=30)
     kill(running.pid, signal.SIGINT)
     assert running.stderr is not None
-    assert "a second signal stops at once" in running.stderr.readline()
+    # Others may come before it: on a busy machine the run tells how far it is.
+    assert any("a second signal stops at once" in line for line in running.stderr)
     kill(running.pid, signal.SIGINT)
     out, err = running.communicate(timeout=20)
     assert running.returncode == 1
