@@ -130,7 +130,7 @@ def notes(finished: Finished) -> list[str]:
     """What a report has to say in sentences."""
     lines = []
     if finished.set_aside is not None:
-        lines.append(f"the ledger that was there is now {_shorten(finished.set_aside)}")
+        lines.append(f"the ledger that was there is now {_shorten(Path(finished.set_aside))}")
     rejects = finished.rejects
     if rejects.count:
         reasons = "; ".join(f"{kind} ({count:,})" for kind, count in rejects.kinds.most_common(3))

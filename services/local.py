@@ -19,8 +19,8 @@ from services.supervisor import Loss, Supervisor, spawn_context
 from shared import clock
 from shared.errors import LedgerUnavailable
 from shared.ledger import workers as registry
+from shared.ledger.backend import BUSY_SECONDS
 from shared.ledger.settlement import record_failure
-from shared.ledger.sqlite import BUSY_SECONDS
 from shared.queue.local_queue import LocalQueue
 
 if TYPE_CHECKING:

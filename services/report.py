@@ -6,8 +6,6 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from services.producer.rejects import Rejects
     from shared.errors import OrderlyError
     from shared.ledger.reports import Totals
@@ -61,7 +59,7 @@ class Finished:
     ledger: str
     rejects: Rejects
     seed: int | None = None
-    set_aside: Path | None = None
+    set_aside: str | None = None
     problems: list[str] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
     error: OrderlyError | None = None

@@ -104,7 +104,7 @@ class _Run:
         self._report = Report(mode=settings.queue_mode, run_id=new_run_id())
         run_id = self._report.run_id
         self._rejects = rejects or Rejects(
-            ledger.database.beside(f"rejects-{run_id}.jsonl"), is_wanted=False
+            ledger.database.backend.beside(f"rejects-{run_id}.jsonl"), is_wanted=False
         )
         self._pipeline = LocalPipeline(ledger, settings, run_id=run_id)
         intake = Intake(ledger, self._pipeline.queue, settings, run_id=run_id)

@@ -24,8 +24,12 @@ def _ledger_url(value: str) -> str:
         url = make_url(value)
     except (ArgumentError, ValueError):
         raise ValueError("is not a URL like sqlite:///var/orderly.db") from None
+    if url.get_backend_name() == "postgresql":
+        if not url.database:
+            raise ValueError("must name a database: postgresql://USER@HOST/DATABASE")
+        return value
     if url.get_backend_name() != "sqlite":
-        raise ValueError(f"names {url.get_backend_name()}, but this version keeps it in SQLite")
+        raise ValueError(f"names {url.get_backend_name()}; choose sqlite or postgresql")
     if not url.database or url.database == ":memory:" or url.query:
         raise ValueError("must name a file, which several processes share: sqlite:///PATH")
     return value

@@ -9,6 +9,7 @@ import pytest
 from shared.ledger.opening import Ledger, open_ledger
 from shared.settings import load_settings
 from tests.orderly import Orderly
+from tests.postgres import Postgres
 from tests.server import Server
 
 if TYPE_CHECKING:
@@ -48,20 +49,38 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         orderly.close()
 
 
-@pytest.fixture(scope="module", params=["sqlite"])
-def new_ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NewLedger]:
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server, for all tests of this process."""
+    server = Postgres()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def new_ledger(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[NewLedger]:
     """Makes an empty ledger of each backend whenever it is called, with the settings given.
 
     The one before it gives its connections back: a property is tried on many ledgers.
     """
     folder = tmp_path_factory.mktemp("ledgers")
     opened: list[Ledger] = []
+    is_sqlite = request.param == "sqlite"
+    server = None if is_sqlite else request.getfixturevalue("postgres")
+    database = server.new_database() if server else ""
+
+    def new_url() -> str:
+        if server is None:
+            return f"sqlite:///{folder}/{len(opened)}.db"
+        server.empty(database)
+        return database
 
     def new_ledger(**settings: Any) -> Ledger:
         if opened:
             opened[-1].database.close()
-        url = f"sqlite:///{folder}/{len(opened)}.db"
-        opened.append(open_ledger(load_settings(ledger_url=url, **settings)))
+        opened.append(open_ledger(load_settings(ledger_url=new_url(), **settings)))
         return opened[-1]
 
     yield new_ledger

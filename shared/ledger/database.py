@@ -13,7 +13,8 @@ from shared.ledger.sqlite import SqliteBackend
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
+
+    from shared.ledger.backend import Backend
 
 Names = tuple[str, ...]
 Columns = tuple["sa.Column[Any]", ...]
@@ -33,11 +34,15 @@ class Database:
     """
 
     def __init__(self, url: str, patience: float | None = None) -> None:
-        self.backend = SqliteBackend(sa.make_url(url), patience)
+        address = sa.make_url(url)
+        self.backend: Backend = (
+            SqliteBackend(address, patience)
+            if address.get_backend_name() == "sqlite"
+            else _postgres(address)
+        )
         self.name = self.backend.url.render_as_string(hide_password=True)
-        self._reader = self.backend.create_engine()
+        self._reader, self._writer = self.backend.create_engines()
         self._prepared: dict[object, Any] = {}
-        self._writer = self._reader.execution_options(begin="BEGIN IMMEDIATE")
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
@@ -59,30 +64,38 @@ class Database:
         with self._translating(), self.backend.writing(), self._begin() as begun:
             yield begun
 
-    @contextmanager
-    def make(self) -> Iterator[sa.Connection]:
-        """As ``write``, for whoever is inside ``backend.making()`` and has its turn already."""
-        with self._translating(), self._begin() as begun:
-            yield begun
+    def making(self, is_made: Callable[[], bool], make: Callable[[sa.Connection], None]) -> None:
+        """Make the ledger if nobody has, in one transaction.
 
-    def switch_log_on(self) -> None:
-        """Let readers and a writer work at once, from now on."""
+        Raises:
+            LedgerUnavailable: The database cannot be reached or written.
+        """
+
+        def make_in_turn() -> None:
+            with self._begin() as connection:
+                make(connection)
+
         with self._translating():
-            self.backend.switch_log_on()
+            self.backend.making(is_made, make_in_turn)
+
+    def set_aside(self) -> str | None:
+        """Put the ledger where the next one does not find it; return where, if there was one.
+
+        Raises:
+            LedgerUnavailable: Another process uses it.
+        """
+        with self._translating():
+            return self.backend.set_aside(self.close)
 
     @contextmanager
     def _begin(self) -> Iterator[sa.Connection]:
         with self._writer.connect() as connection, connection.begin():
             yield connection
 
-    def beside(self, suffix: str) -> Path:
-        """Name a file that belongs to this ledger."""
-        path = self.backend.path
-        return path.with_name(f"{path.stem}-{suffix}")
-
     def close(self) -> None:
         """Give every connection back."""
         self._reader.dispose()
+        self._writer.dispose()
 
     def prepared(self, key: object, build: Callable[[], Any]) -> Any:  # noqa: ANN401
         """Build a statement once: SQLAlchemy finds its compiled form by the object's identity."""
@@ -130,3 +143,9 @@ class Database:
             if remedy is None:
                 raise
             raise LedgerUnavailable(f"ledger {self.name} {remedy}") from error
+
+
+def _postgres(address: sa.URL) -> Backend:
+    from shared.ledger.postgres import PostgresBackend  # noqa: PLC0415  its driver is slow to load
+
+    return PostgresBackend(address)

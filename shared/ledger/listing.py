@@ -154,8 +154,9 @@ def _entries(
                 is_wanted,
             )
         )
-    rows: Iterable[sa.Row[Any]] = connection.execution_options(yield_per=4).execute(query)
-    yield from rows
+    with connection.execution_options(yield_per=4).execute(query) as rows:
+        found: Iterable[sa.Row[Any]] = rows
+        yield from found
 
 
 def _outcomes(connection: sa.Connection, partition: int, first: int, last: int) -> Outcomes:

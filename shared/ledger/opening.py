@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 import zlib
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -14,11 +14,8 @@ from shared import clock
 from shared.errors import ConfigurationError, LedgerUnavailable
 from shared.ledger import tables
 from shared.ledger.database import Database
-from shared.ledger.sqlite import BUSY_SECONDS
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from shared.settings import Settings
 
 
@@ -63,8 +60,8 @@ def open_ledger(
     """
     database = Database(settings.ledger_url, patience)
     if create:
-        _prepare(database, settings)
-    elif not database.backend.path.exists():
+        database.making(lambda: _read(database) is not None, partial(_make, settings))
+    elif not database.backend.exists():
         raise LedgerUnavailable(f"ledger {database.name}: there is none yet; orderly run makes one")
     row = _read(database)
     if row is None:
@@ -73,25 +70,18 @@ def open_ledger(
     return Ledger(database, row.ledger_id, row.partitions, row.opening_balance)
 
 
-def set_aside(settings: Settings) -> Path | None:
-    """Rename the ledger's file, so that the next one starts empty; return its new name.
+def set_aside(settings: Settings) -> str | None:
+    """Put the ledger aside, so that the next one starts empty; return where it is now.
 
     Raises:
-        LedgerUnavailable: Another process uses it, or the file is no ledger at all.
+        LedgerUnavailable: Another process uses it, or it is no ledger at all.
     """
     database = Database(settings.ledger_url)
-    path = database.backend.path
-    if not path.exists():
+    if not database.backend.exists():
         return None
-    with database.backend.writing(patience=BUSY_SECONDS):
-        with database.read() as connection:
-            _find_version(database, connection)
-        database.close()
-        database.backend.take_alone()
-        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
-        aside = path.with_name(f"{path.stem}-{stamp}{path.suffix}")
-        path.rename(aside)
-    return aside
+    with database.read() as connection:
+        _find_version(database, connection)
+    return database.set_aside()
 
 
 def _read(database: Database) -> sa.Row[Any] | None:
@@ -126,38 +116,27 @@ def _find_version(database: Database, connection: sa.Connection) -> int | None:
     return version
 
 
-def _prepare(database: Database, settings: Settings) -> None:
-    if database.backend.has_log() and _read(database) is not None:
-        return
-    with database.backend.making():
-        is_new = _read(database) is None
-        database.switch_log_on()
-        if is_new:
-            _make(database, settings)
-
-
-def _make(database: Database, settings: Settings) -> None:
+def _make(settings: Settings, connection: sa.Connection) -> None:
     now = clock.now_us()
     numbers = range(settings.partitions)
     standing = {"number": 0, "moved_at": now, "attempts": 0, "failures": 0, "singly_until": 0}
-    with database.make() as connection:
-        tables.metadata.create_all(connection)
-        connection.execute(
-            tables.heads.insert(),
-            [{"partition": number, "number": 0, "created": 0} for number in numbers],
+    tables.metadata.create_all(connection)
+    connection.execute(
+        tables.heads.insert(),
+        [{"partition": number, "number": 0, "created": 0} for number in numbers],
+    )
+    connection.execute(
+        tables.cursors.insert(), [{"partition": number, **standing} for number in numbers]
+    )
+    connection.execute(
+        tables.ledger.insert().values(
+            ledger_id=uuid.uuid4().hex,
+            schema_version=tables.SCHEMA_VERSION,
+            partitions=settings.partitions,
+            opening_balance=settings.opening_balance,
+            created_at=now,
         )
-        connection.execute(
-            tables.cursors.insert(), [{"partition": number, **standing} for number in numbers]
-        )
-        connection.execute(
-            tables.ledger.insert().values(
-                ledger_id=uuid.uuid4().hex,
-                schema_version=tables.SCHEMA_VERSION,
-                partitions=settings.partitions,
-                opening_balance=settings.opening_balance,
-                created_at=now,
-            )
-        )
+    )
 
 
 def _check(database: Database, row: sa.Row[Any], settings: Settings) -> None:

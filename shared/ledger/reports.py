@@ -63,7 +63,7 @@ def run_totals(connection: sa.Connection, run_id: str, created: int) -> Totals:
                 outcomes.c.status,
                 outcomes.c.currency,
                 sa.func.count(),
-                sa.func.sum(outcomes.c.amount.bitwise_rshift(LOW_BITS)),
+                sa.func.sum(outcomes.c.amount.bitwise_rshift(sa.cast(LOW_BITS, sa.Integer))),
                 sa.func.sum(outcomes.c.amount.bitwise_and(LOW_MASK)),
             )
             .join(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +13,11 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
 from shared.errors import LedgerUnavailable
+from shared.ledger.backend import BUSY_SECONDS
 from shared.ledger.turns import turn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-BUSY_SECONDS = 15.0
+    from collections.abc import Callable, Iterator
 
 # An acknowledged order survives a power cut: FULL syncs the log at every commit.
 _DIALECT = sqlite.dialect()
@@ -59,8 +59,8 @@ class SqliteBackend:
         self._patience = patience
         self._compiled: dict[tuple[sa.Insert, tuple[str, ...]], str] = {}
 
-    def create_engine(self) -> sa.Engine:
-        """Make an engine whose transactions begin as the execution option ``begin`` says."""
+    def create_engines(self) -> tuple[sa.Engine, sa.Engine]:
+        """See the port. One engine, whose transactions begin as they are told."""
         seconds = BUSY_SECONDS if self._patience is None else self._patience
         engine = sa.create_engine(
             self.url,
@@ -71,14 +71,16 @@ class SqliteBackend:
         )
         sa.event.listen(engine, "connect", _prepare)
         sa.event.listen(engine, "begin", _begin)
-        return engine
+        return engine, engine.execution_options(begin="BEGIN IMMEDIATE")
 
-    @contextmanager
-    def making(self) -> Iterator[None]:
-        """Be the only one to make this file, of all processes that start together.
+    def exists(self) -> bool:
+        """See the port."""
+        return self.path.exists()
 
-        They would collide, be it only in switching the log on.
-        """
+    def making(self, is_made: Callable[[], bool], make: Callable[[], None]) -> None:
+        """See the port. Processes would collide, be it only in switching the log on."""
+        if self._has_log() and is_made():
+            return
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -86,9 +88,33 @@ class SqliteBackend:
                 f"ledger {self.url}: cannot make the folder {self.path.parent}: {error.strerror}"
             ) from None
         with self.writing(patience=BUSY_SECONDS):
-            yield
+            is_there = is_made()
+            self._set_mode("WAL", BUSY_SECONDS)
+            if not is_there:
+                make()
 
-    def has_log(self) -> bool:
+    def set_aside(self, close: Callable[[], None]) -> str | None:
+        """See the port. Renames the file."""
+        with self.writing(patience=BUSY_SECONDS):
+            close()
+            # Folds the log back into the file, which only its sole user can do.
+            try:
+                self._set_mode("DELETE", 0)
+            except sqlite3.OperationalError:
+                raise LedgerUnavailable(
+                    f"ledger {self.url} is in use by another process; let that end, or use "
+                    "another one"
+                ) from None
+            stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
+            aside = self.path.with_name(f"{self.path.stem}-{stamp}{self.path.suffix}")
+            self.path.rename(aside)
+        return str(aside)
+
+    def beside(self, suffix: str) -> Path:
+        """See the port."""
+        return self.path.with_name(f"{self.path.stem}-{suffix}")
+
+    def _has_log(self) -> bool:
         """Whether the file is there and keeps a write-ahead log: readers and a writer at once."""
         # Asked of SQLite, although a look at the file's header would do: closing the file by hand
         # would drop every lock that this process's connections hold on it.
@@ -102,27 +128,10 @@ class SqliteBackend:
             return False  # whoever opens it next is told what is wrong
         return bool(mode == "wal")
 
-    def switch_log_on(self) -> None:
-        """Make the file keep a write-ahead log, from now on and for everybody."""
-        connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
+    def _set_mode(self, mode: str, timeout: float) -> None:
+        connection = sqlite3.connect(self.path, timeout=timeout, isolation_level=None)
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
-        finally:
-            connection.close()
-
-    def take_alone(self) -> None:
-        """Fold the log back into the file, which only its sole user can do.
-
-        Raises:
-            LedgerUnavailable: Another process uses the file.
-        """
-        connection = sqlite3.connect(self.path, timeout=0, isolation_level=None)
-        try:
-            connection.execute("PRAGMA journal_mode = DELETE")
-        except sqlite3.OperationalError:
-            raise LedgerUnavailable(
-                f"ledger {self.url} is in use by another process; let that end, or use another one"
-            ) from None
+            connection.execute(f"PRAGMA journal_mode = {mode}")
         finally:
             connection.close()
 

@@ -29,6 +29,9 @@ SCHEMA_VERSION = 2
 metadata = MetaData()
 
 _number = BigInteger().with_variant(Integer(), "sqlite")
+# Compared byte by byte, as Python and SQLite do, and not by a language's rules.
+_name = String(160).with_variant(String(160, collation="C"), "postgresql")
+_id = String(64).with_variant(String(64, collation="C"), "postgresql")
 
 
 ledger = Table(
@@ -75,7 +78,7 @@ Apart from the heads, so that intake and settlement never wait for the same row.
 identities = Table(
     "identities",
     metadata,
-    Column("order_id", String(64), primary_key=True),
+    Column("order_id", _id, primary_key=True),
     Column("digest", LargeBinary(16), nullable=False),
     Column("partition", Integer, nullable=False),
     Column("number", _number, nullable=False),
@@ -107,7 +110,7 @@ accounts = Table(
     "accounts",
     metadata,
     Column("partition", Integer, primary_key=True, autoincrement=False),
-    Column("account", String(160), primary_key=True),
+    Column("account", _name, primary_key=True),
     Column("kind", String(8), nullable=False),
     Column("currency", String(3), nullable=False),
     Column("balance", _number),
@@ -127,9 +130,9 @@ transfers = Table(
     "transfers",
     metadata,
     Column("transfer_id", _number, primary_key=True),
-    Column("order_id", String(64), unique=True),
-    Column("debit", String(160), nullable=False),
-    Column("credit", String(160), nullable=False),
+    Column("order_id", _id, unique=True),
+    Column("debit", _name, nullable=False),
+    Column("credit", _name, nullable=False),
     Column("amount", _number, nullable=False),
     Column("currency", String(3), nullable=False),
     Column("made_at", _number, nullable=False),
@@ -144,7 +147,7 @@ outcomes = Table(
     metadata,
     Column("partition", Integer, primary_key=True, autoincrement=False),
     Column("number", _number, primary_key=True, autoincrement=False),
-    Column("order_id", String(64), nullable=False),
+    Column("order_id", _id, nullable=False),
     Column("status", String(8), nullable=False),
     Column("amount", _number, nullable=False),
     Column("currency", String(3), nullable=False),

@@ -1,0 +1,73 @@
+"""What a database must do to keep a ledger; SQLite and PostgreSQL each do it in their own way."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    import sqlalchemy as sa
+
+BUSY_SECONDS = 15.0
+"""How long to try before a database counts as not to be reached, or as locked by somebody."""
+
+
+class Backend(Protocol):
+    """One kind of database.
+
+    Attributes:
+        url: Where it is.
+        insert: Makes an INSERT that knows ON CONFLICT.
+    """
+
+    url: sa.URL
+    insert: Any
+
+    def create_engines(self) -> tuple[sa.Engine, sa.Engine]:
+        """Make an engine for readers, each with one snapshot, and one for writers."""
+
+    def exists(self) -> bool:
+        """Whether there is a database at all."""
+
+    def making(self, is_made: Callable[[], bool], make: Callable[[], None]) -> None:
+        """Make the ledger if nobody has: once, of all the processes that start together."""
+
+    def writing(self) -> AbstractContextManager[None]:
+        """Wait for one's turn to write, where writers take turns."""
+
+    def set_aside(self, close: Callable[[], None]) -> str | None:
+        """Put the ledger where the next one does not find it; return where that is, if it was.
+
+        Args:
+            close: Lets go of this process's own connections.
+
+        Raises:
+            LedgerUnavailable: Another process uses it.
+        """
+
+    def beside(self, suffix: str) -> Path:
+        """Name a file that belongs to this ledger."""
+
+    def write_rows(
+        self,
+        connection: sa.Connection,
+        insert: sa.Insert,
+        columns: tuple[str, ...],
+        rows: list[tuple[Any, ...]],
+    ) -> int:
+        """Insert many rows at once, without an object per row; return how many were written."""
+
+    def bind_list(self, values: list[Any]) -> Any:  # noqa: ANN401
+        """Encode a list as the one parameter that ``any_of`` reads."""
+
+    def any_of(self, column: sa.ColumnElement[Any], parameter: str) -> sa.ColumnElement[bool]:
+        """``column`` is one of the values bound to ``parameter``: one statement for any number."""
+
+    def contains(self, column: sa.ColumnElement[Any], value: bytes) -> sa.ColumnElement[bool]:
+        """The bytes in ``column`` contain ``value``."""
+
+    def remedy(self, error: BaseException) -> str | None:
+        """Say what an error of the driver means for its operator, if it is the database's."""

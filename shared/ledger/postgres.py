@@ -1,0 +1,209 @@
+"""All that is particular to PostgreSQL: how to connect, wait, write in bulk and read its errors."""
+
+from __future__ import annotations
+
+import re
+import time
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+
+from shared.errors import LedgerUnavailable
+from shared.ledger.backend import BUSY_SECONDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+APPLICATION = "orderly"
+_MAKING = 7_305_211_942_331
+"""The key of the advisory lock under which a ledger is made."""
+
+# A worker that is frozen or cut off in mid-transaction holds others up for seconds at most.
+_TIMEOUTS = {
+    "lock_timeout": "5s",
+    "statement_timeout": "15s",
+    "idle_in_transaction_session_timeout": "3s",
+    "tcp_keepalives_idle": "5",
+    "tcp_keepalives_interval": "2",
+    "tcp_keepalives_count": "3",
+}
+_KEEPALIVES = {
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+    "connect_timeout": 5,
+}
+_POLL_SECONDS = 0.25
+_DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
+
+_REMEDIES = {
+    "28": "refuses the user or the password; see to LEDGER_URL and LEDGER_PASSWORD_FILE",
+    "3D": "has no such database; create it, or name another one in LEDGER_URL",
+    "42501": "does not allow this user to do that; grant it the schema",
+    "42P01": "is damaged, it lacks tables; restore a copy of it",
+    "53": "has no resources left (connections, memory or disk); see to the server",
+    "55P03": "is locked by somebody else for too long; look for a transaction that hangs",
+    "57": "was interrupted or is shutting down; it is tried again",
+    "25P03": "ended a transaction that stood still; it is tried again",
+    "08": "cannot be reached; see whether the server runs",
+    "40": "took another transaction first; it is tried again",
+}
+
+
+class PostgresBackend:
+    """One database, any number of writers that wait for each other's rows.
+
+    Args:
+        url: Where the server is.
+    """
+
+    insert = staticmethod(postgresql.insert)
+
+    def __init__(self, url: sa.URL) -> None:
+        self.url = url.set(drivername="postgresql+psycopg")
+        self._compiled: dict[tuple[sa.Insert, tuple[str, ...]], str] = {}
+
+    def create_engines(self) -> tuple[sa.Engine, sa.Engine]:
+        """See the port."""
+        options = " ".join(f"-c {name}={value}" for name, value in _TIMEOUTS.items())
+        engine = sa.create_engine(
+            self.url,
+            pool_size=8,
+            pool_use_lifo=True,
+            connect_args={"application_name": APPLICATION, "options": options, **_KEEPALIVES},
+        )
+        reader = engine.execution_options(
+            isolation_level="REPEATABLE READ", postgresql_readonly=True
+        )
+        return reader, engine
+
+    def exists(self) -> bool:
+        """See the port: whoever reads it next is told what is wrong."""
+        return True
+
+    def making(self, is_made: Callable[[], bool], make: Callable[[], None]) -> None:
+        """See the port. Waits for the server, which may be starting, too."""
+        with self._connected() as connection:
+            connection.execute("SELECT pg_advisory_lock(%s)", (_MAKING,))
+            if not is_made():
+                make()
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """See the port: writers wait for rows, not for turns."""
+        yield
+
+    def set_aside(self, close: Callable[[], None]) -> str | None:
+        """Move the tables into a schema of their own."""
+        close()
+        with self._connected() as connection, connection.transaction():
+            connection.execute("SELECT pg_advisory_xact_lock(%s)", (_MAKING,))
+            others = connection.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+                " AND application_name = %s AND pid <> pg_backend_pid()",
+                (APPLICATION,),
+            ).fetchone()
+            if others is not None and others[0]:
+                raise LedgerUnavailable(
+                    f"ledger {self._name} is in use by another process; let that end, or use "
+                    "another one"
+                )
+            tables = connection.execute(
+                "SELECT quote_ident(tablename) FROM pg_tables WHERE schemaname = current_schema()"
+            ).fetchall()
+            if not tables:
+                return None
+            aside = f"aside_{datetime.now(UTC):%Y%m%dt%H%M%S%f}"
+            connection.execute(f"CREATE SCHEMA {aside}".encode())
+            for (table,) in tables:
+                connection.execute(f"ALTER TABLE {table} SET SCHEMA {aside}".encode())
+        return f"in the schema {aside}"
+
+    def beside(self, suffix: str) -> Path:
+        """See the port."""
+        folder = Path("var").absolute()
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / f"{self.url.database or 'orderly'}-{suffix}"
+
+    def write_rows(
+        self,
+        connection: sa.Connection,
+        insert: sa.Insert,
+        columns: tuple[str, ...],
+        rows: list[tuple[Any, ...]],
+    ) -> int:
+        """See the port: one statement with an array for each column."""
+        if not rows:
+            return 0
+        statement = self._compiled.get((insert, columns))
+        if statement is None:
+            statement = self._compiled[insert, columns] = _with_arrays(insert, columns)
+        arrays = tuple(map(list, zip(*rows, strict=True)))
+        return connection.exec_driver_sql(statement, arrays).rowcount
+
+    @staticmethod
+    def bind_list(values: list[Any]) -> list[Any]:
+        """See the port."""
+        return values
+
+    @staticmethod
+    def any_of(column: sa.ColumnElement[Any], parameter: str) -> sa.ColumnElement[bool]:
+        """See the port."""
+        array: Any = postgresql.ARRAY(column.type)
+        return column == sa.func.any(sa.bindparam(parameter, type_=array))
+
+    @staticmethod
+    def contains(column: sa.ColumnElement[Any], value: bytes) -> sa.ColumnElement[bool]:
+        """See the port."""
+        return sa.func.position(sa.literal(value, sa.LargeBinary).op("IN")(column)) > 0
+
+    @staticmethod
+    def remedy(error: BaseException) -> str | None:
+        """See the port."""
+        state = getattr(error, "sqlstate", None)
+        if state is None:
+            # Without a state it is the connection that failed, and not the server that answered.
+            lost = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+            return _REMEDIES["08"] if lost else None
+        return next((what for sign, what in _REMEDIES.items() if state.startswith(sign)), None)
+
+    @property
+    def _name(self) -> str:
+        return self.url.render_as_string(hide_password=True)
+
+    @contextmanager
+    def _connected(self) -> Iterator[psycopg.Connection[Any]]:
+        """Connect by hand, and wait for a server that is starting."""
+        address = self.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        deadline = time.monotonic() + BUSY_SECONDS
+        while True:
+            try:
+                connection = psycopg.connect(address, autocommit=True, connect_timeout=5)
+                break
+            except psycopg.OperationalError as error:
+                state = error.sqlstate or ""
+                if time.monotonic() > deadline or state.startswith(("28", "3D")):
+                    raise LedgerUnavailable(f"ledger {self._name} {self.remedy(error)}") from None
+                time.sleep(_POLL_SECONDS)
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+
+def _with_arrays(insert: sa.Insert, columns: tuple[str, ...]) -> str:
+    """Write an INSERT that takes its rows from arrays, in place of a list of values."""
+    table = insert.table
+    compiled = str(insert.compile(dialect=_DIALECT, column_keys=list(columns)))
+    types = [table.columns[name].type.compile(dialect=_DIALECT) for name in columns]
+    arrays = ", ".join(f"%s::{re.sub(r' COLLATE .*', '', each)}[]" for each in types)
+    names = ", ".join(f'"{name}"' for name in columns)
+    head = f"INSERT INTO {table.name} ({names}) SELECT * FROM unnest({arrays})"  # noqa: S608
+    conflict = compiled.partition(" ON CONFLICT ")
+    return head + "".join(conflict[1:]) if conflict[1] else head
