@@ -7,7 +7,7 @@ searched as bytes; that reads some ten megabytes for a million orders, and costs
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import sqlalchemy as sa
 
@@ -16,7 +16,7 @@ from shared.ledger.tables import cursors, identities, journal, outcomes
 from shared.schema import decode_batch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from shared.ledger.opening import Ledger
 
@@ -155,8 +155,8 @@ def _entries(
             )
         )
     with connection.execution_options(yield_per=4).execute(query) as rows:
-        found: Iterable[sa.Row[Any]] = rows
-        yield from found
+        for row in rows:
+            yield cast("sa.Row[Any]", row)
 
 
 def _outcomes(connection: sa.Connection, partition: int, first: int, last: int) -> Outcomes:
