@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,13 +10,19 @@ import pytest
 from shared.ledger.opening import Ledger, open_ledger
 from shared.settings import load_settings
 from tests.orderly import Orderly
-from tests.postgres import Postgres
 from tests.server import Server
+from tests.servers.given import given_postgres, given_redis
+from tests.servers.postgres_server import GivenPostgres, PostgresServer
+from tests.servers.redis_server import GivenRedis, RedisServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from tests.servers.postgres_server import Postgres
+    from tests.servers.redis_server import Redis
+
+    NewRedis = Callable[..., RedisServer]
     NewLedger = Callable[..., Ledger]
 
 
@@ -51,10 +58,48 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
-    """A PostgreSQL server, for all tests of this process."""
-    server = Postgres()
+    """A PostgreSQL server for databases of the tests' own: the given one, else ours."""
+    given = given_postgres()
+    server = GivenPostgres(given) if given else PostgresServer()
     yield server
     server.close()
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[Redis]:
+    """A Redis server for keys of the tests' own: the given one, else ours. Never empty it."""
+    given = given_redis()
+    server = GivenRedis(given) if given else RedisServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def own_postgres(postgres_apart: PostgresServer) -> Iterator[PostgresServer]:
+    """A PostgreSQL server that the test may stop and start; nothing else uses it."""
+    yield postgres_apart
+    if not postgres_apart.is_running:
+        postgres_apart.start()
+
+
+@pytest.fixture(scope="session")
+def postgres_apart() -> Iterator[PostgresServer]:
+    server = PostgresServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def new_redis() -> Iterator[NewRedis]:
+    """Starts a Redis server of the test's own, to be emptied, stopped or locked at will."""
+    with ExitStack() as servers:
+
+        def new_redis(**options: Any) -> RedisServer:
+            server = RedisServer(**options)
+            servers.callback(server.close)
+            return server
+
+        yield new_redis
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
