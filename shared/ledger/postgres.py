@@ -77,7 +77,10 @@ class PostgresBackend:
             pool_size=8,
             pool_use_lifo=True,
             connect_args={"application_name": APPLICATION, "options": options, **_KEEPALIVES},
+            # An error's text may reach a log, and what is bound are orders.
+            hide_parameters=True,
         )
+        sa.event.listen(engine, "handle_error", _hide_rows)
         reader = engine.execution_options(
             isolation_level="REPEATABLE READ", postgresql_readonly=True
         )
@@ -195,6 +198,15 @@ class PostgresBackend:
             yield connection
         finally:
             connection.close()
+
+
+def _hide_rows(context: sa.ExceptionContext) -> None:
+    """Keep the first line alone of what the server says: the details behind it quote the row."""
+    if getattr(context.original_exception, "sqlstate", None) is None:
+        return
+    for error in (context.original_exception, context.sqlalchemy_exception):
+        if error is not None and error.args:
+            error.args = (str(error.args[0]).partition("\n")[0], *error.args[1:])
 
 
 def _with_arrays(insert: sa.Insert, columns: tuple[str, ...]) -> str:
