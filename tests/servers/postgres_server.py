@@ -152,11 +152,12 @@ class PostgresServer(Postgres, Daemon):
         super().close()
 
     def _kill(self) -> None:
-        """Kill its other processes, too: one that is at work would go on, and keep it down."""
+        """Kill all of it at once: its other processes would tell their clients, or work on."""
+        kill(self.pid, signal.SIGSTOP)
         others = children_of(self.pid)
-        super().stop(kill=True)
         for pid in others:
             kill(pid)
+        super().stop(kill=True)
         eventually(lambda: not any(map(is_alive, others)), what="all of the server is gone")
         # Only a server that starts takes away what a killed one has left in shared memory.
         self._left_behind = True
