@@ -64,12 +64,16 @@ class Daemon(ABC):
         return self._process.pid
 
     def start(self) -> None:
-        """Start it where it was before, and wait until it answers."""
+        """Start it where it was before, and wait until it answers; else it is closed."""
         assert self._process is None, "it runs already"
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(self._command(), stdout=log, stderr=log, **self.way)
-        self._watch(self.pid)
-        eventually(self._is_up, within=30, what="the server answers")
+        try:
+            self._watch(self.pid)
+            eventually(self._is_up, within=30, what="the server answers")
+        except BaseException:
+            self.close()
+            raise
 
     def stop(self, *, kill: bool = False) -> None:
         """End it, and wait for that.

@@ -25,4 +25,7 @@ def _given(name: str) -> str | None:
     if not url or not file:
         return url or None
     secret = Path(file).read_text().rstrip("\r\n")
-    return make_url(url).set(password=secret).render_as_string(hide_password=False)
+    address = make_url(url)
+    # Redis has passwords without a user; a URL would lose one that has none at all.
+    address = address.set(username=address.username or "", password=secret)
+    return address.render_as_string(hide_password=False)

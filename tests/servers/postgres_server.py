@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import secrets
-import shutil
 import signal
 import subprocess
 from typing import TYPE_CHECKING
@@ -18,18 +17,11 @@ from tests.eventually import eventually
 from tests.orderly import children_of, is_alive, kill
 from tests.servers.account import other_account
 from tests.servers.daemon import Daemon, free_port
-from tests.servers.programs import (
-    BIN,
-    POSTGRES_MISSING,
-    ServerMissing,
-    postgres_folders,
-    postgres_wheel,
-)
+from tests.servers.programs import postgres_programs
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.servers.account import Account
 
 _USER = "postgres"
 _SETTINGS = {
@@ -114,7 +106,7 @@ class PostgresServer(Postgres, Daemon):
         account = other_account()
         super().__init__("pg", account)
         try:
-            self._bin = _programs(account, self.folder)
+            self._bin = postgres_programs(account, self.folder)
             self.port = free_port()
             self.url = f"postgresql://{_USER}@:{self.port}/postgres?host={quote(str(self.folder))}"
             self.password = secrets.token_hex(8)
@@ -135,8 +127,8 @@ class PostgresServer(Postgres, Daemon):
 
     def start(self) -> None:
         """See the server."""
-        super().start()
         self._left_behind = False
+        super().start()
 
     def stop(self, *, kill: bool = False) -> None:
         """See the server."""
@@ -188,30 +180,6 @@ class PostgresServer(Postgres, Daemon):
     @property
     def _data(self) -> Path:
         return self.folder / "data"
-
-
-def _programs(account: Account | None, folder: Path) -> Path:
-    """Choose the programs that the account can run; what a wheel has is copied if need be."""
-    for found in postgres_folders():
-        if account is None or account.can_run(found / "postgres", "--version"):
-            return found
-    for package in postgres_wheel():
-        if account is None or account.can_run(package / BIN / "postgres", "--version"):
-            return package / BIN
-        return _copy(package, folder) / BIN
-    raise ServerMissing(POSTGRES_MISSING)
-
-
-def _copy(package: Path, folder: Path) -> Path:
-    """Copy a wheel out of a place that only the tests' own user may enter, such as /root."""
-    # The libraries of a wheel lie beside its package, and it looks for them there.
-    for source in (package, package.with_name(f"{package.name}.libs")):
-        if source.exists():
-            shutil.copytree(source, folder / source.name)
-    for path in folder.rglob("*"):
-        mode = path.stat().st_mode
-        path.chmod(mode | (mode & 0o500) >> 3 | (mode & 0o500) >> 6)
-    return folder / package.name
 
 
 def _render(url: URL) -> str:

