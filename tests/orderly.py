@@ -166,15 +166,6 @@ def children_of(parent: int) -> list[int]:
     return _processes(parent, field=1)
 
 
-def is_alive(pid: int) -> bool:
-    """Whether a process runs; a zombie does not."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
-    return stat.rsplit(")", 1)[1].split()[0] != "Z"
-
-
 def _processes(number: int, field: int) -> list[int]:
     """List the processes that have this number in a field behind their name in /proc."""
     found = []

@@ -15,7 +15,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from tests.eventually import eventually
-from tests.orderly import ROOT, is_alive
+from tests.orderly import ROOT
+from tests.processes import is_alive
 from tests.servers import programs
 from tests.servers.postgres_server import GivenPostgres, PostgresServer
 from tests.servers.redis_server import RedisServer

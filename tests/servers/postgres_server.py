@@ -14,7 +14,8 @@ from psycopg import sql
 from sqlalchemy.engine import URL, make_url
 
 from tests.eventually import eventually
-from tests.orderly import children_of, is_alive, kill
+from tests.orderly import children_of, kill
+from tests.processes import is_alive
 from tests.servers.account import other_account
 from tests.servers.daemon import Daemon, free_port
 from tests.servers.programs import postgres_programs

@@ -7,12 +7,12 @@ so that it starts in no time.
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import sys
 
 from tests.eventually import eventually
+from tests.processes import is_alive, send
 
 
 def main(folder: str, number: str) -> None:
@@ -27,19 +27,10 @@ def main(folder: str, number: str) -> None:
         pid = int(line)
     if pid and send(pid, int(number)):
         try:
-            eventually(lambda: not send(pid, 0), within=10)
+            eventually(lambda: not is_alive(pid), within=10)
         except AssertionError:
             send(pid, signal.SIGKILL)
     shutil.rmtree(folder, ignore_errors=True)
-
-
-def send(pid: int, number: int) -> bool:
-    """Send a signal; say whether there was anybody."""
-    try:
-        os.kill(pid, number)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 if __name__ == "__main__":
