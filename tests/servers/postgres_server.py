@@ -18,7 +18,7 @@ from tests.orderly import children_of, kill
 from tests.processes import is_alive
 from tests.servers.account import other_account
 from tests.servers.daemon import Daemon, free_port
-from tests.servers.programs import postgres_programs
+from tests.servers.programs import ServerMissing, postgres_programs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,6 +77,10 @@ class GivenPostgres(Postgres):
     def __init__(self, url: str) -> None:
         self.url = _render(make_url(url))
         self._names: list[str] = []
+        try:
+            psycopg.connect(self.url).close()
+        except psycopg.OperationalError as error:
+            raise ServerMissing(f"LEDGER_URL: {error}") from None
 
     def close(self) -> None:
         """Drop what was made, whoever is still in it."""

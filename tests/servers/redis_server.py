@@ -7,7 +7,7 @@ from urllib.parse import quote
 import redis
 
 from tests.servers.daemon import Daemon, free_port
-from tests.servers.programs import redis_program
+from tests.servers.programs import ServerMissing, redis_program
 
 _SETTINGS = """
 bind 127.0.0.1
@@ -35,8 +35,11 @@ class GivenRedis(Redis):
 
     def __init__(self, url: str) -> None:
         self.url = url
-        with redis.Redis.from_url(url) as client:
-            client.ping()
+        try:
+            with redis.Redis.from_url(url) as client:
+                client.ping()
+        except redis.ConnectionError as error:
+            raise ServerMissing(f"REDIS_URL: {error}") from None
 
     def close(self) -> None:
         """Leave it alone."""
