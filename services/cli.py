@@ -17,6 +17,9 @@ from shared.errors import UsageError
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from services.run import Plan
+    from shared.settings import Settings
+
 app = typer.Typer(
     name="orderly",
     help="An order-processing pipeline: nothing lost, nothing charged twice.",
@@ -30,33 +33,102 @@ app.add_typer(dead_app, name="dead")
 app.command(context_settings={"allow_interspersed_args": False})(lesson)
 
 
+Files = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[FILE]...", help="CSV or JSONL, gzip or not; - is standard input."),
+]
+Orders = Annotated[int, typer.Option(min=0, help="Generate so many orders.")]
+Seed = Annotated[int | None, typer.Option(help="The generator's seed.")]
+Rate = Annotated[
+    float | None, typer.Option(min=0.1, help="Take in at most so many orders a second.")
+]
+RejectsFile = Annotated[
+    Path | None, typer.Option(help="Where rejected orders go; default: beside the ledger.")
+]
+Workers = Annotated[
+    int | None, typer.Option(min=0, max=64, help="Payment workers to start; 0 in redis mode only.")
+]
+
+
 @app.command()
 @reporting
 def run(
-    files: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[FILE]...", help="CSV or JSONL, gzip or not; - is standard input."),
-    ] = None,
-    orders: Annotated[int, typer.Option(min=0, help="Generate so many orders.")] = 0,
-    seed: Annotated[int | None, typer.Option(help="The generator's seed.")] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, max=64, help="Payment workers to start.")
-    ] = None,
-    rate: Annotated[
-        float | None, typer.Option(min=0.1, help="Take in at most so many orders a second.")
-    ] = None,
+    files: Files = None,
+    orders: Orders = 0,
+    seed: Seed = None,
+    workers: Workers = None,
+    rate: Rate = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Set the ledger aside and begin with an empty one.")
     ] = False,
-    rejects: Annotated[
-        Path | None, typer.Option(help="Where rejected orders go; default: beside the ledger.")
-    ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="With --fresh, for a ledger that others may share.")
+    ] = False,
+    rejects: RejectsFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Produce and pay until all is settled, then prove it.
 
-    Without input it settles what is open.
+    Without input it settles what is open. In redis mode, --workers 0 waits for the workers
+    that run elsewhere.
     """
+    settings = read_settings(payment_workers=workers)
+    if fresh and not yes and not settings.ledger_url.startswith("sqlite"):
+        raise UsageError("--fresh sets a ledger aside that others may share; add --yes if it shall")
+
+    from services.run import Plan
+
+    seed = _seed(orders, seed)
+    _run(settings, Plan(files or (), orders, seed, rate, fresh, rejects), as_json=as_json)
+
+
+@app.command()
+@reporting
+def produce(
+    files: Files = None,
+    orders: Orders = 0,
+    seed: Seed = None,
+    rate: Rate = None,
+    rejects: RejectsFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take orders in and leave the paying to others (redis mode)."""
+    settings = read_settings()
+    _need_redis(settings, "produce")
+    if not files and not orders:
+        raise UsageError("produce needs something to take in: name a FILE, or --orders N")
+
+    from services.run import Plan
+
+    seed = _seed(orders, seed)
+    settings = settings.model_copy(update={"payment_workers": 0})
+    plan = Plan(files or (), orders, seed, rate, rejects=rejects, settles=False)
+    _run(settings, plan, as_json=as_json)
+
+
+@app.command()
+@reporting
+def pay(workers: Workers = None) -> None:
+    """Pay what others take in, until a signal ends it (redis mode)."""
+    settings = read_settings(payment_workers=workers)
+    _need_redis(settings, "pay")
+    if not settings.payment_workers:
+        raise UsageError("pay needs at least one worker: --workers 1, or PAYMENT_WORKERS=1")
+
+    from services.pay import pay as pay_orders
+
+    pay_orders(settings, say)
+
+
+def _need_redis(settings: Settings, command: str) -> None:
+    if settings.queue_mode != "redis":
+        raise UsageError(
+            f"{command} is a service of redis mode (QUEUE_MODE=redis); "
+            "in local mode use orderly run or orderly serve"
+        )
+
+
+def _seed(orders: int, seed: int | None) -> int | None:
     from services.producer.synthetic import new_seed
 
     if seed is not None and not orders:
@@ -64,26 +136,27 @@ def run(
     if orders and seed is None:
         seed = new_seed()
         say(f"generating with --seed {seed}")
-    settings = read_settings(payment_workers=workers)
+    return seed
 
+
+def _run(settings: Settings, plan: Plan, *, as_json: bool) -> None:
     from services import console
-    from services.run import Plan
     from services.run import run as run_plan
 
-    plan = Plan(files or (), orders, seed, rate, fresh, rejects)
     with console.display() as display:
         finished = run_plan(settings, plan, display)
+    report = finished.report
     if as_json:
-        print_json(finished.report.as_dict())
+        print_json(report.as_dict() if plan.settles else report.of_intake())
         for line in console.notes(finished):
             say(line)
     else:
-        console.print_report(finished)
+        console.print_report(finished, settles=plan.settles)
     for problem in [*finished.problems, *finished.violations[:10]]:
         say(problem)
     if finished.error is not None:
         raise finished.error
-    if finished.problems or not finished.report.verified:
+    if finished.problems or (plan.settles and not report.verified):
         raise typer.Exit(1)
 
 
@@ -95,15 +168,50 @@ def serve(
         int | None, typer.Option(min=0, max=65535, help="Port to listen on; 0 is any free one.")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, max=64, help="Payment workers to start.")
+        int | None,
+        typer.Option(min=0, max=64, help="Payment workers to start; in redis mode 0 if not set."),
     ] = None,
 ) -> None:
-    """Take orders in over HTTP and pay them, until a signal ends it."""
+    """Take orders in over HTTP and pay them, until a signal ends it.
+
+    In redis mode it leaves the paying to orderly pay.
+    """
     settings = read_settings(http_host=host, http_port=port, payment_workers=workers)
+    if settings.queue_mode == "redis" and workers is None:
+        settings = settings.model_copy(update={"payment_workers": 0})
 
     from services.serve import serve as serve_http
 
     if not serve_http(settings, say):
+        raise typer.Exit(1)
+
+
+@app.command()
+@reporting
+def migrate() -> None:
+    """Make the ledger if nobody has; wait for its server."""
+    from shared.ledger.opening import open_ledger
+
+    ledger = open_ledger(read_settings())
+    say(f"ledger {ledger.database.name} is there, {ledger.partitions} partitions")
+    ledger.database.close()
+
+
+class Service(StrEnum):
+    """The services that tell whether they are well."""
+
+    SERVE = "serve"
+    PAY = "pay"
+
+
+@app.command(hidden=True)
+@reporting
+def healthcheck(service: Annotated[Service, typer.Argument()]) -> None:
+    """Ask the service that runs on this host whether it is well; for container engines."""
+    from services.healthcheck import why_unwell
+
+    if why := why_unwell(service, read_settings()):
+        say(why)
         raise typer.Exit(1)
 
 

@@ -114,9 +114,12 @@ class _Lines:
         )
 
 
-def print_report(finished: Finished) -> None:
+def print_report(finished: Finished, *, settles: bool = True) -> None:
     """Print a run's report on standard output, for people."""
     rows = _rows(finished)
+    if not settles:
+        told = {*finished.report.of_intake(), "time", "ledger", "seed"}
+        rows = [row for row in rows if row[0] in told]
     if sys.stdout.isatty():
         _print_table(rows)
     else:

@@ -42,6 +42,11 @@ class Report:
         """The report under the names that ``run --json`` prints."""
         return asdict(self)
 
+    def of_intake(self) -> dict[str, Any]:
+        """What ``produce --json`` prints of it: nothing about what became of the orders."""
+        names = ("mode", "run_id", "received", "created", "duplicates", "rejected")
+        return {name: getattr(self, name) for name in (*names, "seconds", "orders_per_second")}
+
 
 @dataclass
 class Finished:

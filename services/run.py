@@ -1,4 +1,7 @@
-"""``orderly run``: take orders in and pay them until all are settled, then prove it."""
+"""``orderly run``: take orders in and pay them until all are settled, then prove it.
+
+And ``orderly produce``, which only takes them in.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from services.local import LocalPipeline
+from services.modes import new_pipeline
 from services.payment.gateway import load_gateway
 from services.producer.feed import Feed
 from services.producer.files import Input
@@ -22,6 +25,7 @@ from shared.ledger.journal import positions
 from shared.ledger.opening import open_ledger, set_aside
 from shared.ledger.reports import run_totals, totals
 from shared.ledger.verify import verify
+from shared.ledger.workers import present
 from shared.schema import tune_gc
 
 if TYPE_CHECKING:
@@ -33,6 +37,9 @@ if TYPE_CHECKING:
     from shared.settings import Settings
 
 TICK_SECONDS = 0.05
+
+LONELY_SECONDS = 3.0
+NOBODY_PAYS = "no payment worker is there yet; start some with orderly pay"
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,7 @@ class Plan:
         rate: Most orders per second, or None for as many as will go.
         fresh: Whether to begin with an empty ledger.
         rejects: Where rejected orders go; None is beside the ledger.
+        settles: Whether to wait until all is settled.
     """
 
     files: Sequence[str] = ()
@@ -54,6 +62,7 @@ class Plan:
     rate: float | None = None
     fresh: bool = False
     rejects: Path | None = None
+    settles: bool = True
 
 
 def new_run_id() -> str:
@@ -97,16 +106,17 @@ class _Run:
     ) -> None:
         self._display = display
         self._ledger = ledger
-        self._seed = plan.seed
+        self._plan = plan
+        self._has_workers = settings.payment_workers > 0
         self._stop = stop
         self._started = time.monotonic()
-        self._has_said_so = False
+        self._said: set[str] = set()
         self._report = Report(mode=settings.queue_mode, run_id=new_run_id())
         run_id = self._report.run_id
         self._rejects = rejects or Rejects(
             ledger.database.backend.beside(f"rejects-{run_id}.jsonl"), is_wanted=False
         )
-        self._pipeline = LocalPipeline(ledger, settings, run_id=run_id)
+        self._pipeline = new_pipeline(ledger, settings, run_id=run_id)
         intake = Intake(ledger, self._pipeline.queue, settings, run_id=run_id)
         self._feed = Feed(intake, self._rejects, stop.drain)
         self._reader = Reader(
@@ -117,9 +127,8 @@ class _Run:
             rate=plan.rate,
             stop=stop.drain,
         )
-        with ledger.database.read() as connection:
-            self._before = positions(connection)
-            self._totals_before = totals(connection)
+        self._before = ledger.database.ask(positions)
+        self._totals_before = ledger.database.ask(totals)
 
     def run(self) -> Finished:
         problems: list[str] = []
@@ -130,6 +139,8 @@ class _Run:
             self._wait()
         except Abandoned as abandoned:
             problems.append(str(abandoned))
+            if not self._has_workers and not self._ledger.database.ask(present):
+                problems.append(NOBODY_PAYS)
             self._pipeline.kill()
         except BaseException:
             self._pipeline.kill()
@@ -138,7 +149,7 @@ class _Run:
             self._pipeline.drain()
         finally:
             self._rejects.close()
-        finished = Finished(self._report, self._ledger.name, self._rejects, self._seed)
+        finished = Finished(self._report, self._ledger.name, self._rejects, self._plan.seed)
         finished.problems = self._reader.problems + problems
         finished.error = self._reader.error
         self._conclude(finished, is_abandoned=bool(problems))
@@ -149,7 +160,7 @@ class _Run:
         standstill = Standstill()
         while True:
             is_done = self._reader.is_done
-            places = self._positions()
+            places = self._ledger.database.ask(positions)
             waiting = [place for place in places if place.cursor < self._target(place)]
             self._report.seconds = round(time.monotonic() - self._started, 3)
             self._reader.check()
@@ -163,31 +174,39 @@ class _Run:
             self._pipeline.watch(TICK_SECONDS)
             self._pipeline.check()
 
-    def _positions(self) -> list[Position]:
-        with self._ledger.database.read() as connection:
-            return positions(connection)
-
     def _target(self, place: Position) -> int:
         """The last number in a partition that this run has to see settled."""
+        if not self._plan.settles:
+            return 0
         return max(self._before[place.partition].head, self._feed.ends.get(place.partition, 0))
 
     def _show(self, phase: str) -> None:
-        if phase == "draining" and not self._has_said_so:
-            self._has_said_so = True
-            self._display.say("settling what was accepted; a second signal stops at once")
-        with self._ledger.database.read() as connection:
-            now = totals(connection)
+        if phase == "draining":
+            self._say_once("settling what was accepted; a second signal stops at once")
+        if self._plan.settles and not self._has_workers and self._report.seconds > LONELY_SECONDS:
+            if self._ledger.database.ask(present):
+                self._said.add(NOBODY_PAYS)
+            self._say_once(NOBODY_PAYS)
+        now = self._ledger.database.ask(totals)
         before = self._totals_before
         now.paid -= before.paid
         now.declined -= before.declined
         now.dead -= before.dead
         self._display.update(Progress(self._reader.share, self._feed.received, now, phase))
 
+    def _say_once(self, line: str) -> None:
+        if line not in self._said:
+            self._said.add(line)
+            self._display.say(line)
+
     def _conclude(self, finished: Finished, *, is_abandoned: bool) -> None:
         """Count what became of this run's orders, and prove the ledger."""
         report, feed = self._report, self._feed
         report.received, report.created = feed.received, feed.created
         report.duplicates, report.rejected = feed.duplicates, feed.rejected
+        if not self._plan.settles:
+            report.orders_per_second = round(report.received / max(report.seconds, 0.001), 1)
+            return
         with self._ledger.database.read() as connection:
             mine = run_totals(connection, report.run_id, feed.created)
             report.paid, report.declined, report.dead = mine.paid, mine.declined, mine.dead

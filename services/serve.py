@@ -17,7 +17,7 @@ from services.http.proving import Prover
 from services.http.reading import Reading
 from services.http.reports import STOPPING, ledger_router, orders_router, service_router
 from services.http.server import HttpServer, bind
-from services.local import LocalPipeline
+from services.modes import new_pipeline
 from services.payment.gateway import load_gateway
 from services.producer import api
 from services.producer.door import PATIENCE, Door
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-    from shared.ledger.journal import Position
     from shared.ledger.opening import Ledger
     from shared.settings import Settings
 
@@ -82,7 +81,7 @@ class _Service:
         self._stop = stop
         self._say = say
         run_id = new_run_id()
-        self._pipeline = LocalPipeline(ledger, settings, run_id=run_id, niceness=NICENESS)
+        self._pipeline = new_pipeline(ledger, settings, run_id=run_id, niceness=NICENESS)
         self._reading = Reading(asked)
         self._prover = Prover()
         metrics = Metrics(asked, self._pipeline, settings.queue_mode)
@@ -111,8 +110,7 @@ class _Service:
             self._watch(lambda: not self._stop.drain.is_set())
             self._finish()
             self._pipeline.drain()
-            with self._ledger.database.read() as connection:
-                self._say(equation(totals(connection)))
+            self._say(equation(self._ledger.database.ask(totals)))
         except Abandoned as abandoned:
             self._say(str(abandoned))
             self._pipeline.kill()
@@ -128,9 +126,10 @@ class _Service:
 
     def _announce(self) -> None:
         settings = self._settings
+        crew = f"{settings.payment_workers} workers" if settings.payment_workers else "no workers"
         self._say(
-            f"serving on {self._server.url} ({settings.queue_mode} mode, "
-            f"{settings.payment_workers} workers); Ctrl-C settles and ends"
+            f"serving on {self._server.url} ({settings.queue_mode} mode, {crew}); "
+            "Ctrl-C settles and ends"
         )
         self._say(f"ledger {self._ledger.name}")
         if not settings.api_token.get_secret_value() and not _is_loopback(settings.http_host):
@@ -148,26 +147,25 @@ class _Service:
             self._pipeline.watch(TICK_SECONDS)
 
     def _finish(self) -> None:
-        """Let requests under way end, then settle what was accepted."""
-        self._say("settling what was accepted; a second signal stops at once")
+        """Let requests under way end, then settle what was accepted, if nobody else will."""
+        rest = "settling what was accepted" if self._pipeline.is_alone else "ending requests"
+        self._say(f"{rest}; a second signal stops at once")
         self._door.is_closing = True
         self._server.stop()
         self._watch(lambda: self._server.is_running)
         self._door.close()
-        ends = {place.partition: place.head for place in self._places()}
+        if not self._pipeline.is_alone:
+            return
+        ends = {place.partition: place.head for place in self._ledger.database.ask(positions)}
         standstill = Standstill()
 
         def is_unsettled() -> bool:
-            places = self._places()
+            places = self._ledger.database.ask(positions)
             waiting = [place for place in places if place.cursor < ends[place.partition]]
             standstill.observe([place.cursor for place in places], waiting)
             return bool(waiting)
 
         self._watch(is_unsettled)
-
-    def _places(self) -> list[Position]:
-        with self._ledger.database.read() as connection:
-            return positions(connection)
 
     def _trouble(self) -> str | None:
         return STOPPING if self._door.is_closing else self._pipeline.trouble

@@ -14,14 +14,15 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, NamedTuple
 
-from services.payment.worker import Vitals
+from services.payment import worker as payment
+from services.payment.vitals import Vitals
 from shared.errors import WorkersFailed
 from shared.logs import Logger
 from shared.metrics import Meter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from multiprocessing.context import SpawnContext, SpawnProcess
+    from multiprocessing.context import SpawnProcess
 
 BOOT_SECONDS = 30.0
 """How long a new process may take to its first sign of life; imports are slow on a busy machine."""
@@ -80,25 +81,24 @@ class Supervisor:
     """Workers of one process tree.
 
     Args:
-        context: How processes are started: by spawn, since this process has threads.
-        start: Starts a process for a slot, given its vitals.
+        start: Starts a process for a slot, given its vitals, by ``spawn``.
         stall_after: Seconds without a sign of life after which a worker is stuck.
         on_loss: Told of every worker that ended unasked, after it was replaced.
     """
 
     def __init__(
         self,
-        context: SpawnContext,
         start: Callable[[int, Vitals], SpawnProcess],
         *,
         stall_after: float,
         on_loss: Callable[[Loss], None],
     ) -> None:
-        self._context = context
         self._start = start
         self._stall_after = stall_after
         self._on_loss = on_loss
         self._looked_at = time.monotonic()
+        # Fork is unsafe from a process that has threads.
+        self.context = multiprocessing.get_context("spawn")
         self.workers: list[Worker] = []
 
     def start(self, count: int) -> None:
@@ -106,6 +106,14 @@ class Supervisor:
         for slot in range(count):
             process, vitals = self._launch(slot)
             self.workers.append(Worker(slot, process, vitals))
+
+    def spawn(self, slot: int, assignment: payment.Assignment) -> SpawnProcess:
+        """Start a process for a slot; to be called by ``start``."""
+        process = self.context.Process(
+            target=payment.main, args=(assignment,), name=f"payment-{slot}", daemon=True
+        )
+        process.start()
+        return process
 
     def watch(self, timeout: float) -> None:
         """Wait up to ``timeout`` seconds for a death, and replace who is dead or stuck.
@@ -129,6 +137,11 @@ class Supervisor:
                 why = f"showed no sign of life for {self._stall_after:g} s"
                 self._replace(worker, why, is_fault=False)
 
+    def terminate(self) -> None:
+        """Ask the workers to end, when they have finished what they have in hand."""
+        for worker in self.workers:
+            worker.process.terminate()
+
     def stop(self, timeout: float) -> None:
         """Wait for the workers to end by themselves, and kill those that do not."""
         deadline = time.monotonic() + timeout
@@ -144,7 +157,7 @@ class Supervisor:
             worker.process.join()
 
     def _launch(self, slot: int) -> tuple[SpawnProcess, Vitals]:
-        vitals = Vitals(self._context.RawArray("Q", Vitals.SIZE))
+        vitals = Vitals(self.context.RawArray("Q", Vitals.SIZE))
         return self._start(slot, vitals), vitals
 
     def _is_stuck(self, worker: Worker, now: float) -> bool:
@@ -176,11 +189,6 @@ class Supervisor:
             new_pid=worker.process.pid,
         )
         self._on_loss(Loss(worker.slot, culprit, why))
-
-
-def spawn_context() -> SpawnContext:
-    """How every process here is started: fork is unsafe from a process that has threads."""
-    return multiprocessing.get_context("spawn")
 
 
 def _is_fault(process: SpawnProcess) -> bool:

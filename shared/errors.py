@@ -5,6 +5,7 @@ OrderlyError
 ├── UsageError              2  a command that makes no sense, an order that is not there
 ├── InputError              2  an input that cannot be opened, or has the wrong header
 ├── LedgerUnavailable       3  the ledger cannot be reached, read or written
+│   └── LedgerInterrupted   3  it went away in between: what was written last may be there, or not
 ├── OutputUnavailable       3  the rejects file or standard output takes no more
 ├── WorkersFailed           1  payment workers die as soon as they start
 ├── InvalidOrder            -  an order breaks the schema: it is rejected, the run goes on
@@ -67,6 +68,13 @@ class LedgerUnavailable(OrderlyError):
     """The ledger cannot be reached, read or written; the message names its URL."""
 
     exit_code = 3
+
+
+class LedgerInterrupted(LedgerUnavailable):
+    """The ledger's server went away or gave up in between; worth another try.
+
+    If it was about to commit, it may have committed, or not.
+    """
 
 
 class OutputUnavailable(OrderlyError):

@@ -6,7 +6,9 @@ Every variable is documented in README.md; ``orderly config`` prints what is in 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import quote, urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -32,6 +34,18 @@ def _ledger_url(value: str) -> str:
         raise ValueError(f"names {url.get_backend_name()}; choose sqlite or postgresql")
     if not url.database or url.database == ":memory:" or url.query:
         raise ValueError("must name a file, which several processes share: sqlite:///PATH")
+    return value
+
+
+def _redis_url(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        is_sound = parts.port is None or parts.port > 0
+    except ValueError:  # urlsplit and its port say no more than that
+        raise ValueError("is not a URL like redis://127.0.0.1:6379/0") from None
+    place = {"redis": parts.netloc, "rediss": parts.netloc, "unix": parts.path}
+    if not is_sound or not place.get(parts.scheme):
+        raise ValueError("is not a URL like redis://127.0.0.1:6379/0")
     return value
 
 
@@ -102,8 +116,17 @@ class Settings(BaseSettings):
     ledger_url: Annotated[
         str, AfterValidator(_ledger_url), Field(description="the ledger's database")
     ] = DEFAULT_LEDGER_URL
+    ledger_password_file: Annotated[
+        str, Field(description="a file with the password for LEDGER_URL")
+    ] = ""
+    redis_url: Annotated[
+        str, AfterValidator(_redis_url), Field(description="the queue's server, in redis mode")
+    ] = "redis://127.0.0.1:6379/0"
+    redis_password_file: Annotated[
+        str, Field(description="a file with the password for REDIS_URL")
+    ] = ""
     payment_workers: Annotated[
-        int, Field(ge=1, le=64, description="payment consumers to start")
+        int, Field(ge=0, le=64, description="payment consumers to start")
     ] = 2
     partitions: Annotated[
         int, Field(ge=1, le=1024, description="shards of the customers; fixed with the ledger")
@@ -161,6 +184,8 @@ class Settings(BaseSettings):
 def load_settings(**overrides: object) -> Settings:
     """Read the environment; ``overrides`` (command-line options) come first, None means unset.
 
+    Passwords that lie in files are put into their URLs.
+
     Raises:
         ConfigurationError: Names every variable that is unusable, and what it may be.
     """
@@ -169,9 +194,42 @@ def load_settings(**overrides: object) -> Settings:
         settings = Settings(**given)
     except ValidationError as error:
         raise ConfigurationError("; ".join(map(_complaint, error.errors()))) from None
-    if settings.queue_mode == "redis":
-        raise ConfigurationError("QUEUE_MODE: redis is not part of this version; use local")
-    return settings
+    if settings.queue_mode == "local" and not settings.payment_workers:
+        raise ConfigurationError(
+            "PAYMENT_WORKERS=0 is for redis mode; local mode needs one or more"
+        )
+    secret: dict[str, str] = {}
+    if settings.ledger_password_file:
+        password = _password("LEDGER_PASSWORD_FILE", settings.ledger_password_file)
+        url = make_url(settings.ledger_url)
+        if url.get_backend_name() != "sqlite":
+            secret["ledger_url"] = url.set(password=password).render_as_string(hide_password=False)
+    if settings.redis_password_file and settings.queue_mode == "redis":
+        password = _password("REDIS_PASSWORD_FILE", settings.redis_password_file)
+        secret["redis_url"] = _with_password(settings.redis_url, password)
+    if not secret:
+        return settings
+    filled = settings.model_copy(update=secret)
+    filled.model_fields_set.difference_update(secret.keys() - settings.model_fields_set)
+    return filled
+
+
+def _password(variable: str, path: str) -> str:
+    try:
+        found = Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ConfigurationError(f"{variable}={path!r} cannot be read: {why}") from None
+    if not found:
+        raise ConfigurationError(f"{variable}={path!r} is empty")
+    return found
+
+
+def _with_password(url: str, password: str) -> str:
+    parts = urlsplit(url)
+    user = parts.username or ""
+    host = parts.netloc.rpartition("@")[2]
+    return parts._replace(netloc=f"{user}:{quote(password, safe='')}@{host}").geturl()
 
 
 def _complaint(detail: Any) -> str:  # noqa: ANN401  pydantic's own TypedDict is looser still

@@ -26,21 +26,21 @@ from shared import clock
 from shared.errors import LedgerUnavailable
 from shared.ledger.journal import Verdict
 from shared.ledger.reports import totals
-from shared.metrics import DELIVERIES, LATENCY_BOUNDS, SIZE_BOUNDS, Meter
+from shared.metrics import DELIVERIES, LATENCY_BOUNDS, SIZE_BOUNDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
 
+    import sqlalchemy as sa
     from prometheus_client.metrics_core import Metric
 
-    from services.supervisor import Worker
+    from services.crew import Crew
     from shared.ledger.opening import Ledger
     from shared.ledger.reports import Totals
     from shared.metrics import Histogram
 
 _SECONDS = [bound / clock.SECOND for bound in LATENCY_BOUNDS]
 VERDICTS = (*Verdict, "invalid", "unavailable")
-WORKER_STATES = ("starting", "idle", "settling")
 
 
 class Pipeline(Protocol):
@@ -48,9 +48,8 @@ class Pipeline(Protocol):
 
     nudges: int
 
-    @property
-    def workers(self) -> Sequence[Worker]:
-        """The payment workers of this process tree."""
+    def crew(self, connection: sa.Connection | None) -> Crew | None:
+        """Sum up the payment workers that can be seen, without the ledger if need be."""
 
     @property
     def depth(self) -> int:
@@ -162,16 +161,25 @@ class _Collector:
 
     def collect(self) -> Iterator[Metric]:
         """Yield everything as it is now."""
+        found: Totals | None
         try:
             with self._ledger.database.read() as connection:
                 found = totals(connection)
+                crew = self._pipeline.crew(connection)
         except LedgerUnavailable:
-            found = None
+            found, crew = None, self._pipeline.crew(None)
         up = "1 while the ledger can be read."
         yield GaugeMetricFamily("orderly_ledger_up", up, int(found is not None))
         if found is not None:
             yield from self._of_the_ledger(found)
-        yield from self._of_the_workers()
+        if crew is not None:
+            yield from _of_the_crew(crew)
+        yield GaugeMetricFamily(
+            "orderly_queue_depth", "Messages on the queue.", self._pipeline.depth
+        )
+        yield CounterMetricFamily(
+            "orderly_nudges", "Messages that only said: look at the journal.", self._pipeline.nudges
+        )
 
     def _of_the_ledger(self, found: Totals) -> Iterator[Metric]:
         yield InfoMetricFamily(
@@ -207,49 +215,37 @@ class _Collector:
             int(is_balanced),
         )
 
-    def _of_the_workers(self) -> Iterator[Metric]:
-        total = Meter()
-        states = dict.fromkeys(WORKER_STATES, 0)
-        replaced = 0
-        for worker in self._pipeline.workers:
-            total.add(worker.meter)
-            states[worker.state] += 1
-            replaced += worker.restarts
-        workers = GaugeMetricFamily("orderly_workers", "Payment workers alive.", labels=["state"])
-        for state, count in states.items():
-            workers.add_metric([state], count)
-        yield workers
-        yield CounterMetricFamily(
-            "orderly_workers_replaced",
-            "Workers that died or got stuck, and were replaced.",
-            replaced,
-        )
-        yield GaugeMetricFamily(
-            "orderly_queue_depth", "Messages on the queue.", self._pipeline.depth
-        )
-        yield CounterMetricFamily(
-            "orderly_nudges", "Messages that only said: look at the journal.", self._pipeline.nudges
-        )
-        deliveries = CounterMetricFamily(
-            "orderly_deliveries", "Messages by what they turned out to be.", labels=["kind"]
-        )
-        for kind in DELIVERIES:
-            deliveries.add_metric([kind], total.counters[kind])
-        yield deliveries
-        yield CounterMetricFamily(
-            "orderly_gateway_retries",
-            "Attempts after which an order had to wait.",
-            total.counters["retries"],
-        )
-        yield _histogram(
-            "orderly_settlement_latency_seconds",
-            "From the acceptance of an order to its settlement.",
-            total.latency,
-            clock.SECOND,
-        )
-        yield _histogram(
-            "orderly_settlement_batch_orders", "Orders per settling transaction.", total.batches, 1
-        )
+
+def _of_the_crew(crew: Crew) -> Iterator[Metric]:
+    workers = GaugeMetricFamily("orderly_workers", "Payment workers alive.", labels=["state"])
+    for state, count in crew.states.items():
+        workers.add_metric([state], count)
+    yield workers
+    yield CounterMetricFamily(
+        "orderly_workers_replaced",
+        "Workers that died or got stuck, and were replaced.",
+        crew.replaced,
+    )
+    deliveries = CounterMetricFamily(
+        "orderly_deliveries", "Messages by what they turned out to be.", labels=["kind"]
+    )
+    for kind in DELIVERIES:
+        deliveries.add_metric([kind], crew.meter.counters[kind])
+    yield deliveries
+    yield CounterMetricFamily(
+        "orderly_gateway_retries",
+        "Attempts after which an order had to wait.",
+        crew.meter.counters["retries"],
+    )
+    yield _histogram(
+        "orderly_settlement_latency_seconds",
+        "From the acceptance of an order to its settlement.",
+        crew.meter.latency,
+        clock.SECOND,
+    )
+    yield _histogram(
+        "orderly_settlement_batch_orders", "Orders per settling transaction.", crew.meter.batches, 1
+    )
 
 
 def _histogram(name: str, what: str, histogram: Histogram, scale: int) -> Metric:

@@ -5,8 +5,12 @@ What the door accepts is durable before it is enqueued, and enqueued before the 
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
+from shared.errors import LedgerInterrupted
+from shared.ledger.backend import BUSY_SECONDS
+from shared.ledger.database import AGAIN_SECONDS
 from shared.ledger.journal import Appended, Candidate, append, digest
 
 if TYPE_CHECKING:
@@ -34,6 +38,7 @@ class Intake:
         self._batch_size = settings.batch_size
         self._max_pending = settings.max_pending
         self._run_id = run_id
+        self._written: dict[int, int] = {}
         full = min(ledger.partitions * settings.batch_size, 3200)
         self.block_orders = max(1, min(full, settings.max_pending // 2))
 
@@ -52,18 +57,34 @@ class Intake:
 
         The block may be given by a function, which is called when it can be written.
 
+        If the ledger goes away in between, the same block is tried again for a while: it may have
+        been written, and whoever sent it should not be told that it was not.
+
         Raises:
             Backlogged: There is no room for all of it, and it was not to be accepted in part;
                 nothing was.
+            LedgerInterrupted: The ledger stays away. The block may be accepted, or not.
             LedgerUnavailable: Nothing was accepted.
         """
-        appended = append(
-            self._ledger,
-            block,
-            run_id=self._run_id,
-            batch_size=self._batch_size,
-            max_pending=self._max_pending,
-            partly=partly,
-        )
+        deadline = time.monotonic() + BUSY_SECONDS
+        written = None
+        while True:
+            try:
+                appended = append(
+                    self._ledger,
+                    block,
+                    run_id=self._run_id,
+                    batch_size=self._batch_size,
+                    max_pending=self._max_pending,
+                    partly=partly,
+                    written=written,
+                )
+                break
+            except LedgerInterrupted:
+                if time.monotonic() > deadline:
+                    raise
+                written = self._written
+                time.sleep(AGAIN_SECONDS)
+        self._written |= appended.ends
         self._queue.put(appended.messages)
         return appended

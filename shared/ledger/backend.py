@@ -20,10 +20,12 @@ class Backend(Protocol):
 
     Attributes:
         url: Where it is.
+        errors: What its driver raises.
         insert: Makes an INSERT that knows ON CONFLICT.
     """
 
     url: sa.URL
+    errors: type[Exception]
     insert: Any
 
     def create_engines(self) -> tuple[sa.Engine, sa.Engine]:
@@ -68,6 +70,9 @@ class Backend(Protocol):
 
     def contains(self, column: sa.ColumnElement[Any], value: bytes) -> sa.ColumnElement[bool]:
         """The bytes in ``column`` contain ``value``."""
+
+    def is_passing(self, error: BaseException) -> bool:
+        """Whether an error of the driver tells of an interruption: another try may succeed."""
 
     def remedy(self, error: BaseException) -> str | None:
         """Say what an error of the driver means for its operator, if it is the database's."""

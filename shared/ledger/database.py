@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import sqlite3
+import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sa
 
-from shared.errors import LedgerUnavailable
+from shared.errors import LedgerInterrupted, LedgerUnavailable
+from shared.ledger.backend import BUSY_SECONDS
 from shared.ledger.sqlite import SqliteBackend
 
 if TYPE_CHECKING:
@@ -16,8 +17,12 @@ if TYPE_CHECKING:
 
     from shared.ledger.backend import Backend
 
+T = TypeVar("T")
 Names = tuple[str, ...]
 Columns = tuple["sa.Column[Any]", ...]
+
+AGAIN_SECONDS = 0.1
+"""How long to wait before something is tried again that was interrupted."""
 
 
 class Database:
@@ -38,7 +43,7 @@ class Database:
         self.backend: Backend = (
             SqliteBackend(address, patience)
             if address.get_backend_name() == "sqlite"
-            else _postgres(address)
+            else _postgres(address, patience)
         )
         self.name = self.backend.url.render_as_string(hide_password=True)
         self._reader, self._writer = self.backend.create_engines()
@@ -53,6 +58,22 @@ class Database:
         """
         with self._translating(), self._reader.connect() as connection, connection.begin():
             yield connection
+
+    def ask(self, question: Callable[[sa.Connection], T]) -> T:
+        """Read something short; ask again if the server goes away in between, for a while.
+
+        Raises:
+            LedgerUnavailable: The database cannot be reached or read.
+        """
+        deadline = time.monotonic() + BUSY_SECONDS
+        while True:
+            try:
+                with self.read() as connection:
+                    return question(connection)
+            except LedgerInterrupted:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(AGAIN_SECONDS)
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
@@ -138,14 +159,16 @@ class Database:
     def _translating(self) -> Iterator[None]:
         try:
             yield
-        except (sa.exc.DBAPIError, sqlite3.Error) as error:
-            remedy = self.backend.remedy(getattr(error, "orig", None) or error)
+        except (sa.exc.DBAPIError, self.backend.errors) as error:
+            cause = getattr(error, "orig", None) or error
+            remedy = self.backend.remedy(cause)
             if remedy is None:
                 raise
-            raise LedgerUnavailable(f"ledger {self.name} {remedy}") from error
+            kind = LedgerInterrupted if self.backend.is_passing(cause) else LedgerUnavailable
+            raise kind(f"ledger {self.name} {remedy}") from error
 
 
-def _postgres(address: sa.URL) -> Backend:
+def _postgres(address: sa.URL, patience: float | None) -> Backend:
     from shared.ledger.postgres import PostgresBackend  # noqa: PLC0415  its driver is slow to load
 
-    return PostgresBackend(address)
+    return PostgresBackend(address, patience)

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from shared import clock
 from shared.errors import Backlogged
 from shared.ledger.tables import cursors, heads, identities, journal
-from shared.schema import Message, encode_batch
+from shared.schema import Message, encode_batch, encode_nudge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -97,6 +97,7 @@ def append(
     batch_size: int,
     max_pending: int,
     partly: bool = False,
+    written: dict[int, int] | None = None,
 ) -> Appended:
     """Accept a block of orders, in its order; what is new is durable when this returns.
 
@@ -108,6 +109,9 @@ def append(
         batch_size: Most orders in an entry.
         max_pending: Most orders that may be open, this block's new ones included.
         partly: Whether to accept what there is room for, and call the rest ``NO_ROOM``.
+        written: The last number that ``run_id`` knows it has written, by partition, if it was
+            interrupted since: what it finds of its own beyond those it wrote just then, and
+            those orders are new.
 
     Raises:
         Backlogged: The block would exceed ``max_pending``, and it was not to be accepted in
@@ -120,11 +124,13 @@ def append(
                 block = block()
             stamp = {"run_id": run_id, "accepted_at": clock.now_us(), "attempts": 0}
             room = max_pending - sum(place.open for place in positions(connection))
-            verdicts, shards = _judge(block, _known(ledger, connection, block), max(room, 0))
+            known = _known(ledger, connection, block)
+            own = _Own(ledger, connection, known, run_id, written)
+            verdicts, shards = _judge(block, known, max(room, 0), own.orders)
             if Verdict.NO_ROOM in verdicts and not partly:
                 raise Backlogged(max(room, 0))
             if not shards:
-                return Appended(verdicts, [], {})
+                return Appended(verdicts, own.messages, own.ends)
             firsts = _take_numbers(connection, shards)
             _claim_identities(ledger, connection, shards, firsts)
             entries = [
@@ -134,12 +140,62 @@ def append(
             ]
             connection.execute(journal.insert(), [entry | stamp for entry in entries])
             messages = [Message(entry["partition"], entry["body"]) for entry in entries]
-            ends = {number: firsts[number] + len(orders) - 1 for number, orders in shards.items()}
+            messages += own.messages
+            ends = own.ends | {
+                number: firsts[number] + len(orders) - 1 for number, orders in shards.items()
+            }
             return Appended(verdicts, messages, ends)
 
 
 class _Outrun(Exception):
     """Another producer accepted one of the block's ids after we had looked for it."""
+
+
+class _Own:
+    """What a block finds in the journal of its own: a commit whose answer was lost.
+
+    Attributes:
+        orders: The ids.
+        ends: The last number in their partitions.
+        messages: Nudges, since theirs were never sent.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        connection: sa.Connection,
+        known: dict[str, bytes],
+        run_id: str,
+        written: dict[int, int] | None,
+    ) -> None:
+        self.orders: set[str] = set()
+        self.ends: dict[int, int] = {}
+        self.messages: list[Message] = []
+        if written is None or not known:
+            return
+        query = (
+            sa.select(identities.c.order_id, identities.c.partition, identities.c.number)
+            .join(
+                journal,
+                sa.and_(
+                    journal.c.partition == identities.c.partition,
+                    journal.c.first <= identities.c.number,
+                    journal.c.last >= identities.c.number,
+                ),
+            )
+            .where(
+                ledger.database.backend.any_of(identities.c.order_id, "ids"),
+                journal.c.run_id == run_id,
+            )
+        )
+        ids = ledger.database.backend.bind_list(list(known))
+        for order_id, partition, number in connection.execute(query, {"ids": ids}):
+            if number > written.get(partition, 0):
+                self.orders.add(order_id)
+                self.ends[partition] = max(number, self.ends.get(partition, 0))
+        self.messages = [
+            Message(partition, encode_nudge(ledger.ledger_id, partition)) for partition in self.ends
+        ]
 
 
 _IDENTITY = ("order_id", "digest", "partition", "number")
@@ -157,11 +213,12 @@ def _known(
 
 
 def _judge(
-    block: Sequence[Candidate], known: dict[str, bytes], room: int
+    block: Sequence[Candidate], known: dict[str, bytes], room: int, own: set[str]
 ) -> tuple[list[Verdict], _Shards]:
     """Tell new orders from known ones; the new ones come back by partition, ascending.
 
-    Once one finds no room no later one does, so a customer's orders keep their order.
+    Once one finds no room no later one does, so a customer's orders keep their order. The first
+    of ``own`` is new as well, and written already.
     """
     verdicts = []
     shards: _Shards = {}
@@ -174,6 +231,9 @@ def _judge(
             known[candidate.order_id] = candidate.digest
             verdicts.append(Verdict.CREATED)
             shards.setdefault(candidate.partition, []).append(candidate)
+        elif before == candidate.digest and candidate.order_id in own:
+            own.remove(candidate.order_id)
+            verdicts.append(Verdict.CREATED)
         elif before == candidate.digest:
             verdicts.append(Verdict.DUPLICATE)
         else:

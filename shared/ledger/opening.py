@@ -128,6 +128,7 @@ def _make(settings: Settings, connection: sa.Connection) -> None:
     connection.execute(
         tables.cursors.insert(), [{"partition": number, **standing} for number in numbers]
     )
+    connection.execute(tables.departed.insert().values(id=0, restarts=0, meter="[]"))
     connection.execute(
         tables.ledger.insert().values(
             ledger_id=uuid.uuid4().hex,

@@ -24,24 +24,31 @@ _MAKING = 7_305_211_942_331
 """The key of the advisory lock under which a ledger is made."""
 
 # A worker that is frozen or cut off in mid-transaction holds others up for seconds at most.
-_TIMEOUTS = {
+_WRITING = {
     "lock_timeout": "5s",
     "statement_timeout": "15s",
     "idle_in_transaction_session_timeout": "3s",
-    "tcp_keepalives_idle": "5",
-    "tcp_keepalives_interval": "2",
-    "tcp_keepalives_count": "3",
 }
+# Readers hold nobody up, and a proof of a large ledger takes its time, as does who reads a journal.
+_READING = {"lock_timeout": "5s"}
 _KEEPALIVES = {
     "keepalives_idle": 5,
     "keepalives_interval": 2,
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,
     "connect_timeout": 5,
+    "application_name": APPLICATION,
+}
+_SERVER_KEEPALIVES = {
+    "tcp_keepalives_idle": "5",
+    "tcp_keepalives_interval": "2",
+    "tcp_keepalives_count": "3",
 }
 _POLL_SECONDS = 0.25
 _DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
 
+_HOPELESS = ("28", "3D")
+_PASSING = ("57", "25P03", "08", "40", "55P03")
 _REMEDIES = {
     "28": "refuses the user or the password; see to LEDGER_URL and LEDGER_PASSWORD_FILE",
     "3D": "has no such database; create it, or name another one in LEDGER_URL",
@@ -61,30 +68,57 @@ class PostgresBackend:
 
     Args:
         url: Where the server is.
+        patience: Seconds to wait for a server that is starting; None is as long as one should.
     """
 
+    errors: type[Exception] = psycopg.Error
     insert = staticmethod(postgresql.insert)
 
-    def __init__(self, url: sa.URL) -> None:
+    def __init__(self, url: sa.URL, patience: float | None) -> None:
         self.url = url.set(drivername="postgresql+psycopg")
+        self._patience = BUSY_SECONDS if patience is None else patience
         self._compiled: dict[tuple[sa.Insert, tuple[str, ...]], str] = {}
 
     def create_engines(self) -> tuple[sa.Engine, sa.Engine]:
         """See the port."""
-        options = " ".join(f"-c {name}={value}" for name, value in _TIMEOUTS.items())
+        reader = self._create_engine(_READING, pool_size=8).execution_options(
+            isolation_level="REPEATABLE READ", postgresql_readonly=True
+        )
+        return reader, self._create_engine(_WRITING, pool_size=4)
+
+    def _create_engine(self, timeouts: dict[str, str], pool_size: int) -> sa.Engine:
+        settings = timeouts | _SERVER_KEEPALIVES
+        options = " ".join(f"-c {name}={value}" for name, value in settings.items())
         engine = sa.create_engine(
             self.url,
-            pool_size=8,
+            pool_size=pool_size,
             pool_use_lifo=True,
-            connect_args={"application_name": APPLICATION, "options": options, **_KEEPALIVES},
+            pool_pre_ping=True,  # a server that was restarted is no reason to fail
+            connect_args={"options": options, **_KEEPALIVES},
             # An error's text may reach a log, and what is bound are orders.
             hide_parameters=True,
         )
         sa.event.listen(engine, "handle_error", _hide_rows)
-        reader = engine.execution_options(
-            isolation_level="REPEATABLE READ", postgresql_readonly=True
-        )
-        return reader, engine
+        sa.event.listen(engine, "do_connect", self._connect)
+        return engine
+
+    def _connect(
+        self,
+        _dialect: object,
+        _record: object,
+        arguments: tuple[str, ...] | list[Any],
+        options: dict[str, Any],
+    ) -> psycopg.Connection[Any]:
+        """Connect, and wait for a server that is starting."""
+        deadline = time.monotonic() + self._patience
+        while True:
+            try:
+                return psycopg.connect(*arguments, **options)
+            except psycopg.OperationalError as error:
+                state = error.sqlstate or ""
+                if time.monotonic() > deadline or state.startswith(_HOPELESS):
+                    raise
+                time.sleep(_POLL_SECONDS)
 
     def exists(self) -> bool:
         """See the port: whoever reads it next is told what is wrong."""
@@ -167,6 +201,12 @@ class PostgresBackend:
         return sa.func.position(sa.literal(value, sa.LargeBinary).op("IN")(column)) > 0
 
     @staticmethod
+    def is_passing(error: BaseException) -> bool:
+        """See the port."""
+        state = getattr(error, "sqlstate", None)
+        return state is None or state.startswith(_PASSING)
+
+    @staticmethod
     def remedy(error: BaseException) -> str | None:
         """See the port."""
         state = getattr(error, "sqlstate", None)
@@ -182,18 +222,9 @@ class PostgresBackend:
 
     @contextmanager
     def _connected(self) -> Iterator[psycopg.Connection[Any]]:
-        """Connect by hand, and wait for a server that is starting."""
+        """Connect by hand, for what may take longer than a transaction."""
         address = self.url.set(drivername="postgresql").render_as_string(hide_password=False)
-        deadline = time.monotonic() + BUSY_SECONDS
-        while True:
-            try:
-                connection = psycopg.connect(address, autocommit=True, connect_timeout=5)
-                break
-            except psycopg.OperationalError as error:
-                state = error.sqlstate or ""
-                if time.monotonic() > deadline or state.startswith(("28", "3D")):
-                    raise LedgerUnavailable(f"ledger {self._name} {self.remedy(error)}") from None
-                time.sleep(_POLL_SECONDS)
+        connection = self._connect(None, None, (address,), {"autocommit": True, **_KEEPALIVES})
         try:
             yield connection
         finally:

@@ -51,6 +51,7 @@ class SqliteBackend:
         patience: Seconds to wait for another writer's end; None is as long as it takes.
     """
 
+    errors: type[Exception] = sqlite3.Error
     insert = staticmethod(sqlite.insert)
 
     def __init__(self, url: sa.URL, patience: float | None = None) -> None:
@@ -189,6 +190,11 @@ class SqliteBackend:
     def contains(column: sa.ColumnElement[Any], value: bytes) -> sa.ColumnElement[bool]:
         """The bytes in ``column`` contain ``value``."""
         return sa.func.instr(column, value) > 0
+
+    @staticmethod
+    def is_passing(error: BaseException) -> bool:  # noqa: ARG004
+        """See the port. There is no server that could come back."""
+        return False
 
     @staticmethod
     def remedy(error: BaseException) -> str | None:

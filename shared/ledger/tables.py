@@ -23,7 +23,7 @@ from sqlalchemy import (
     event,
 )
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Counts the changes to these tables; a ledger made by another count is refused."""
 
 metadata = MetaData()
@@ -202,9 +202,9 @@ LOW_MASK = (1 << LOW_BITS) - 1
 workers = Table(
     "workers",
     metadata,
-    Column("worker", String, primary_key=True),
-    Column("run_id", String(32), nullable=False),
-    Column("slot", SmallInteger, nullable=False),
+    Column("run_id", String(32), primary_key=True),
+    Column("slot", SmallInteger, primary_key=True, autoincrement=False),
+    Column("worker", String, nullable=False),
     Column("host", String, nullable=False),
     Column("pid", Integer, nullable=False),
     Column("state", String(16), nullable=False),
@@ -213,5 +213,15 @@ workers = Table(
     Column("settled", _number, nullable=False),
     Column("started_at", _number, nullable=False),
     Column("seen_at", _number, nullable=False),
+    Column("meter", String, nullable=False),
 )
-"""The payment consumers that their supervisors know of."""
+"""The payment consumers that their supervisors know of, and what each has measured, as JSON."""
+
+departed = Table(
+    "departed",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("restarts", _number, nullable=False),
+    Column("meter", String, nullable=False),
+)
+"""One row: what those have measured that are not among the workers any more."""

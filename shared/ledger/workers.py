@@ -1,15 +1,21 @@
-"""The registry of payment workers: who is there, doing what. Supervisors keep it."""
+"""The registry of payment workers: who is there, doing what. Supervisors keep it.
+
+What workers have measured is kept beyond their leaving, so that sums over all of them only grow.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
 
 from shared import clock
-from shared.ledger.tables import workers
+from shared.ledger.tables import departed, workers
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from shared.ledger.opening import Ledger
 
 GONE_AFTER = 10 * clock.SECOND
@@ -32,24 +38,86 @@ class WorkerEntry(NamedTuple):
     seen_at: int
 
 
-def report(ledger: Ledger, run_id: str, entries: list[WorkerEntry]) -> None:
-    """Replace what is known of a run's workers; an empty list takes them out."""
+class Reported(NamedTuple):
+    """What the registry knows of all who ever worked for a ledger.
+
+    Attributes:
+        present: Who was reported lately.
+        restarts: How many workers were replaced.
+        meters: What was measured, each as a list of integers.
+    """
+
+    present: list[WorkerEntry]
+    restarts: int
+    meters: list[list[int]]
+
+
+def report(
+    ledger: Ledger, run_id: str, entries: list[WorkerEntry], meters: Iterable[Iterable[int]] = ()
+) -> None:
+    """Replace what is known of a run's workers; an empty list takes them out.
+
+    Args:
+        ledger: Whose workers they are.
+        run_id: Who reports.
+        entries: Its workers.
+        meters: What each of them has measured, those before it in its slot included.
+    """
     with ledger.database.write() as connection:
         long_gone = clock.now_us() - 60 * GONE_AFTER
-        connection.execute(
-            workers.delete().where(
-                sa.or_(workers.c.run_id == run_id, workers.c.seen_at < long_gone)
-            )
-        )
+        mine, gone = workers.c.run_id == run_id, workers.c.seen_at < long_gone
+        _keep_sums(connection, sa.or_(mine, gone) if not entries else sa.and_(gone, ~mine))
+        connection.execute(workers.delete().where(sa.or_(mine, gone)))
         if entries:
-            connection.execute(workers.insert(), [entry._asdict() for entry in entries])
+            rows: list[dict[str, Any]] = [
+                entry._asdict() | {"meter": json.dumps(list(meter))}
+                for entry, meter in zip(entries, meters, strict=True)
+            ]
+            connection.execute(workers.insert(), rows)
 
 
 def present(connection: sa.Connection) -> list[WorkerEntry]:
     """List the workers that were reported lately."""
+    columns = [workers.c[name] for name in WorkerEntry._fields]
     rows = connection.execute(
-        sa.select(workers)
+        sa.select(*columns)
         .where(workers.c.seen_at > clock.now_us() - GONE_AFTER)
         .order_by(workers.c.run_id, workers.c.slot)
     )
-    return [WorkerEntry(**row) for row in rows.mappings()]
+    return [WorkerEntry(*row) for row in rows]
+
+
+def reported(connection: sa.Connection) -> Reported:
+    """Read all there is, those who have left included."""
+    sums = connection.execute(
+        sa.union_all(
+            sa.select(workers.c.restarts, workers.c.meter),
+            sa.select(departed.c.restarts, departed.c.meter),
+        )
+    ).all()
+    meters = [json.loads(meter) for _, meter in sums]
+    return Reported(present(connection), sum(restarts for restarts, _ in sums), meters)
+
+
+def _keep_sums(connection: sa.Connection, leaving: sa.ColumnElement[bool]) -> None:
+    """Add up what leaving workers have measured with that of those before them."""
+    rows = connection.execute(
+        sa.select(workers.c.restarts, workers.c.meter).where(leaving).with_for_update()
+    ).all()
+    if not rows:
+        return
+    before = connection.execute(
+        sa.select(departed.c.restarts, departed.c.meter).with_for_update()
+    ).all()
+    rows = [*before, *rows]
+    meters = [json.loads(meter) for _, meter in rows]
+    longest = max(map(len, meters))  # the first sum is empty
+    cells = [
+        sum(column)
+        for column in zip(*(each for each in meters if len(each) == longest), strict=True)
+    ]
+    connection.execute(
+        departed.update().values(
+            restarts=sum(restarts for restarts, _ in rows), meter=json.dumps(cells)
+        )
+    )

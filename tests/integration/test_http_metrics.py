@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from services.http.metrics import VERDICTS, WORKER_STATES
+from services.crew import STATES
+from services.http.metrics import VERDICTS
 from shared.metrics import DELIVERIES
 from tests.books import order
 from tests.eventually import eventually
@@ -144,7 +145,7 @@ def test_counters_add_up_to_what_was_sent_and_paid(server: Server) -> None:
     assert (found["orderly_ledger_up",], found["orderly_ledger_balanced",]) == (1, 1)
     assert found["orderly_settlement_latency_seconds_count",] == 240
     assert found["orderly_settlement_batch_orders_sum",] == 240
-    assert sum(found["orderly_workers", each] for each in WORKER_STATES) == 2
+    assert sum(found["orderly_workers", each] for each in STATES) == 2
     assert sum(found["orderly_deliveries_total", each] for each in DELIVERIES) > 0
     assert found["orderly_workers_replaced_total",] == 0
     assert_cumulative(server)

@@ -1,0 +1,53 @@
+"""Payment workers summed up: how many do what, and what they have measured together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from shared.metrics import Meter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from services.supervisor import Worker
+    from shared.ledger.workers import Reported
+
+STATES = ("starting", "idle", "settling")
+
+
+@dataclass
+class Crew:
+    """Workers, those that have left included.
+
+    Attributes:
+        states: How many there are at present in each state.
+        replaced: How many died or got stuck.
+        meter: What all of them have measured.
+    """
+
+    states: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STATES, 0))
+    replaced: int = 0
+    meter: Meter = field(default_factory=Meter)
+
+    @classmethod
+    def of(cls, workers: Iterable[Worker]) -> Crew:
+        """Sum up the workers of this process tree."""
+        crew = cls()
+        for worker in workers:
+            crew.states[worker.state] += 1
+            crew.replaced += worker.restarts
+            crew.meter.add(worker.meter)
+        return crew
+
+    @classmethod
+    def reported(cls, reported: Reported) -> Crew:
+        """Sum up what the registry knows of all that ever worked for a ledger."""
+        crew = cls()
+        for entry in reported.present:
+            crew.states[entry.state] += 1
+        crew.replaced = reported.restarts
+        for cells in reported.meters:
+            if len(cells) == Meter.SIZE:
+                crew.meter.add(Meter(cells))
+        return crew

@@ -1,0 +1,21 @@
+"""Where ``QUEUE_MODE`` decides: the one place that knows both pipelines."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from services.pipeline import Pipeline
+    from shared.ledger.opening import Ledger
+    from shared.settings import Settings
+
+
+def new_pipeline(ledger: Ledger, settings: Settings, *, run_id: str, niceness: int = 0) -> Pipeline:
+    """Make the pipeline of the mode that is set; its libraries are loaded only where it is."""
+    if settings.queue_mode == "redis":
+        from services.scaled import ScaledPipeline  # noqa: PLC0415
+
+        return ScaledPipeline(ledger, settings, run_id=run_id, niceness=niceness)
+    from services.local import LocalPipeline  # noqa: PLC0415
+
+    return LocalPipeline(ledger, settings, run_id=run_id, niceness=niceness)

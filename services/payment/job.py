@@ -1,0 +1,100 @@
+"""What RQ calls: the one job there is, and the queue that lets no other in."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from redis.exceptions import ResponseError
+from rq import Queue
+from rq.exceptions import NoSuchJobError
+from rq.job import JOB_ID_PATTERN, JobStatus
+from rq.results import Result
+from rq.utils import current_timestamp, now, utcformat
+
+from services.payment.work import Delivery
+from shared.logs import Logger
+from shared.queue.closed_job import FAILURE_TTL, ClosedJob, Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from services.payment.rounds import Rounds
+
+log = Logger("payment")
+
+at_work: ContextVar[Rounds] = ContextVar("at_work")
+"""Who settles in this process; RQ calls a function, and has no place for an object."""
+
+
+def settle_batch(message: str) -> None:
+    """Settle what a queue message, the text of an encoded ``OrderBatch``, points to.
+
+    Trouble with the ledger is no failure of the job: the worker comes back to the partition.
+
+    Raises:
+        Refused: The message does not say where to look.
+    """
+    if at_work.get().follow(message.encode()) is Delivery.UNREADABLE:
+        raise Refused("carries a message that is no OrderBatch of this version")
+
+
+class PaymentJob(ClosedJob):
+    """A closed job at the end where it is run."""
+
+    @property
+    def func(self) -> Callable[[str], None]:
+        """The one function there is; nothing is looked up by name."""
+        return settle_batch
+
+
+class PaymentQueue(Queue):
+    """A ledger's queue at the consumers' end: what is not one of our jobs is refused here."""
+
+    def take(self, timeout: float) -> PaymentJob | None:
+        """Take the next job; None after ``timeout`` seconds, or if what came was refused.
+
+        Raises:
+            RedisError: Redis is away.
+        """
+        connection: Any = self.connection
+        entry: bytes | None = connection.blmove(self.key, self.intermediate_queue_key, timeout)
+        if entry is None:
+            return None
+        job_id = entry.decode(errors="replace")
+        try:
+            if JOB_ID_PATTERN.fullmatch(job_id):
+                job = PaymentJob(job_id, connection)
+                job.refresh()  # type: ignore[no-untyped-call]
+                return job
+            why = "it is no job's id"
+        except Refused as refusal:
+            self.fail(job_id, str(refusal))
+            return None
+        except (NoSuchJobError, ResponseError) as error:
+            why = str(error)[:200]
+        # There is no hash that could be kept.
+        connection.lrem(self.intermediate_queue_key, 1, entry)
+        log.warning("queue entry dropped", entry=ascii(entry[:80]), why=why)
+        return None
+
+    def fail(self, job_id: str, reason: str) -> None:
+        """Put a job into RQ's failed registry; nothing of it is read, or run.
+
+        Raises:
+            RedisError: Redis is away.
+        """
+        log.warning("job refused", job=job_id, why=reason)
+        job = PaymentJob(job_id, self.connection)
+        ended: dict[Any, Any] = {
+            "status": JobStatus.FAILED.value,
+            "exc_info": reason,
+            "ended_at": utcformat(now()),
+        }
+        with self.connection.pipeline(transaction=False) as pipeline:
+            pipeline.lrem(self.intermediate_queue_key, 1, job_id)
+            pipeline.hset(job.key, mapping=ended)
+            pipeline.expire(job.key, FAILURE_TTL)
+            pipeline.zadd(self.failed_job_registry.key, {job_id: current_timestamp() + FAILURE_TTL})
+            Result.create_failure(job, FAILURE_TTL, reason, pipeline=pipeline)
+            pipeline.execute()

@@ -1,0 +1,122 @@
+"""A payment consumer's rounds: where a message sends it, and where it has to come back to."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, TypeVar
+
+from services.payment.work import Delivery
+from shared.errors import LedgerUnavailable
+from shared.ledger.settlement import record_failure
+from shared.logs import Logger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from services.payment.settle import Settler, Stint
+    from services.payment.vitals import Vitals
+    from shared.ledger.opening import Ledger
+
+T = TypeVar("T")
+
+log = Logger("payment")
+
+TROUBLE_SECONDS = 0.5
+"""The wait after trouble with the ledger or a batch, before the partition is tried again."""
+
+STRANGE = (Delivery.FORGED, Delivery.FOREIGN, Delivery.UNREADABLE)
+"""Messages that no producer of this ledger has sent."""
+
+
+class Agenda:
+    """Partitions to come back to, each at its time."""
+
+    def __init__(self) -> None:
+        self._due: dict[int, float] = {}
+
+    def add(self, partition: int, due: float) -> None:
+        """Come back to a partition at ``due`` (monotonic seconds); a later call replaces it."""
+        self._due[partition] = due
+
+    def wait(self, longest: float) -> float:
+        """Seconds until the next one is due, at most ``longest``."""
+        if not self._due:
+            return longest
+        return min(longest, max(0.0, min(self._due.values()) - time.monotonic()))
+
+    def pop(self) -> int | None:
+        """Take out a partition that is due, the one that has waited longest."""
+        if not self._due:
+            return None
+        partition = min(self._due, key=self._due.__getitem__)
+        if self._due[partition] > time.monotonic():
+            return None
+        del self._due[partition]
+        return partition
+
+
+class Rounds:
+    """Visits partitions and settles them, whatever goes wrong.
+
+    Args:
+        ledger: Where failures of whole batches are counted.
+        settler: What settles.
+        vitals: Tells which partition is at work.
+        batch_size: Most orders that are settled at once.
+
+    Attributes:
+        agenda: Where to come back to.
+    """
+
+    def __init__(
+        self, ledger: Ledger, settler: Settler, vitals: Vitals, *, batch_size: int
+    ) -> None:
+        self._ledger = ledger
+        self._settler = settler
+        self._vitals = vitals
+        self._batch_size = batch_size
+        self._is_in_trouble = False
+        self.agenda = Agenda()
+
+    def follow(self, message: bytes) -> Delivery | None:
+        """Settle where a message points to; say what it was, if that came out."""
+        return self._visit(self._settler.settle, message)
+
+    def come_back(self) -> None:
+        """Settle a partition that is due by now, if one is."""
+        if (partition := self.agenda.pop()) is not None:
+            self._visit(self._settler.settle_partition, partition)
+
+    def _visit(self, settle: Callable[[T], Stint], target: T) -> Delivery | None:
+        try:
+            stint = settle(target)
+        except LedgerUnavailable as error:
+            if not self._is_in_trouble:
+                self._is_in_trouble = True  # said once, until it is over
+                log.warning("ledger unavailable", error=str(error))
+            self._try_again()
+            return None
+        except Exception as error:
+            # Not the gateway's doing, which settlement deals with: a bug, or a damaged ledger.
+            log.exception("batch failed", partition=self._vitals.partition)
+            self._count_failure(f"{type(error).__name__}: {error}")
+            self._try_again()
+            return None
+        self._is_in_trouble = False
+        if stint.delivery in STRANGE:
+            log.warning("message refused", kind=stint.delivery, partition=stint.partition)
+        if stint.partition is not None and stint.due is not None:
+            self.agenda.add(stint.partition, stint.due)
+        return stint.delivery
+
+    def _count_failure(self, reason: str) -> None:
+        partition = self._vitals.partition
+        if partition is not None:
+            with suppress(LedgerUnavailable):
+                record_failure(self._ledger, partition, reason, batch_size=self._batch_size)
+
+    def _try_again(self) -> None:
+        partition = self._vitals.partition
+        if partition is not None:
+            self.agenda.add(partition, time.monotonic() + TROUBLE_SECONDS)

@@ -1,0 +1,262 @@
+"""The worker of redis mode: RQ's SimpleWorker, without what could be used against it from Redis.
+
+It takes jobs from a ``PaymentQueue`` and runs nothing else, cleans up only after its like, and
+listens to no commands. It stays when Redis goes: what it had in hand is in the journal.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import signal
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from redis.exceptions import RedisError, ResponseError
+from rq import SimpleWorker
+from rq.registry import FailedJobRegistry, StartedJobRegistry
+from rq.serializers import JSONSerializer
+from rq.suspension import is_suspended
+from rq.timeouts import BaseDeathPenalty
+from rq.utils import now
+from rq.worker_registration import clean_worker_registry, register
+
+from services.payment.job import PaymentJob, PaymentQueue, at_work
+from services.payment.worker import IDLE_SECONDS, worker_name
+from shared.errors import InvalidBatch
+from shared.logs import Logger
+from shared.queue.closed_job import JOB_TIMEOUT, Refused
+from shared.queue.redis_queue import connect, on_its_way, rq_queue
+from shared.schema import read_header
+
+if TYPE_CHECKING:
+    from rq import Queue
+    from rq.executions import Execution
+    from rq.job import Job
+
+    from services.payment.rounds import Rounds
+    from services.payment.vitals import Vitals
+
+UPKEEP_SECONDS = 5
+"""How often it shows RQ that it is there, and looks for jobs that somebody left behind."""
+
+WORKER_TTL = 20
+"""Seconds after which RQ takes a worker for gone."""
+
+_REST_LEAST = 0.1
+_REST_MOST = 2.0
+
+log = Logger("payment")
+
+
+def work(url: str, ledger_id: str, rounds: Rounds, vitals: Vitals) -> None:
+    """Take jobs and settle what they point to, until SIGTERM; the job under way is finished."""
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    _hear_rq()
+    at_work.set(rounds)
+    connection = connect(url)
+    rest = _Rest(vitals, stop)
+    while not stop.is_set():
+        try:
+            queue = rq_queue(connection, ledger_id, PaymentQueue, PaymentJob)
+            PaymentWorker(queue, ledger_id, rounds, vitals, rest, stop).work()
+        except RedisError as error:  # it was away when the worker came or went
+            rest.after(error)
+
+
+class _NoDeathPenalty(BaseDeathPenalty):
+    """RQ's time-out would raise in the middle of a settlement; the supervisor watches instead."""
+
+    def setup_death_penalty(self) -> None:
+        pass
+
+    def cancel_death_penalty(self) -> None:
+        pass
+
+
+class _Rest:
+    """Waits while Redis is away: a little longer each time, until it answers."""
+
+    def __init__(self, vitals: Vitals, stop: threading.Event) -> None:
+        self._vitals = vitals
+        self._stop = stop
+        self._seconds = 0.0
+
+    def after(self, error: RedisError) -> None:
+        """Rest after an error, and show that this process is well meanwhile."""
+        if not self._seconds:
+            log.warning("Redis is away", error=str(error))
+        self._seconds = min(_REST_MOST, self._seconds * 2 or _REST_LEAST)
+        until = time.monotonic() + self._seconds
+        while time.monotonic() < until and not self._stop.wait(_REST_LEAST):
+            self._vitals.waiting()
+
+    def is_over(self) -> None:
+        """Redis has answered."""
+        if self._seconds:
+            log.info("Redis is back")
+        self._seconds = 0.0
+
+
+class PaymentWorker(SimpleWorker):
+    """Runs payment jobs in this process, one after the other."""
+
+    queue_class = PaymentQueue
+    job_class = PaymentJob
+    death_penalty_class = _NoDeathPenalty
+    # These belong to RQ's own loop, whose place dequeue_job_and_maintain_ttl() takes.
+    connection_timeout = 2
+    should_run_maintenance_tasks = False
+
+    def __init__(
+        self,
+        queue: Queue,
+        ledger_id: str,
+        rounds: Rounds,
+        vitals: Vitals,
+        rest: _Rest,
+        stop: threading.Event,
+    ) -> None:
+        # A name of its own each time: pids come again, and RQ allows no two of one name.
+        name = f"{worker_name(os.getpid())}-{secrets.token_hex(3)}"
+        super().__init__(
+            [queue], name, connection=queue.connection, worker_ttl=WORKER_TTL, serializer="json"
+        )
+        self._ledger_id = ledger_id
+        self._rounds = rounds
+        self._vitals = vitals
+        self._rest = rest
+        self._stop = stop
+        self._kept_up_at = 0.0
+        self._left_behind: set[bytes] = set()
+
+    def bootstrap(self, *_: Any, **__: Any) -> None:  # noqa: ANN401
+        """Register; set up no logs of RQ's own, and subscribe to no commands."""
+        self.register_birth()  # type: ignore[no-untyped-call]
+
+    def _install_signal_handlers(self) -> None:
+        """None: work() has its own."""
+
+    def check_for_suspension(self, burst: bool) -> None:  # noqa: FBT001
+        """Done where jobs are taken, so that a worker that waits shows that it is alive."""
+
+    def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:  # noqa: ANN401
+        """Only with other commands: upkeep does it now and then."""
+        if pipeline is not None:
+            super().heartbeat(timeout, pipeline)
+
+    def get_heartbeat_ttl(self, job: Job, working_time: float = 0.0) -> int:  # noqa: ARG002
+        """Seconds after which RQ takes the job at hand for abandoned."""
+        return JOB_TIMEOUT
+
+    def dequeue_job_and_maintain_ttl(
+        self, timeout: int | None, max_idle_time: int | None = None
+    ) -> tuple[Job, Queue] | None:
+        """Wait for a job, and settle what is due meanwhile; None when it is time to go."""
+        del timeout, max_idle_time
+        queue: Any = self.queues[0]
+        while not self._stop.is_set():
+            self._vitals.waiting()
+            try:
+                self._keep_up(queue)
+                if is_suspended(self.connection, self):
+                    self._stop.wait(IDLE_SECONDS)
+                    continue
+                self._rounds.come_back()
+                # Redis takes a wait of zero for one without an end.
+                job = queue.take(max(0.001, self._rounds.agenda.wait(IDLE_SECONDS)))
+            except RedisError as error:
+                self._rest.after(error)
+                continue
+            self._rest.is_over()
+            if job is not None:
+                return job, queue
+        return None
+
+    def execute_job(self, job: Job, queue: Queue) -> None:
+        """Settle what a job points to. If Redis goes meanwhile, the journal knows the rest."""
+        try:
+            self._clear_mark(job)
+            super().execute_job(job, queue)
+        except RedisError as error:
+            self._rest.after(error)
+
+    def perform_job(self, job: Job, queue: Queue, execution: Execution) -> bool:
+        """Run a job, and leave nothing of it behind in Redis unless it is refused."""
+        self.prepare_job_execution(job, remove_from_intermediate_queue=True)
+        started = now()
+        refusal = None
+        try:
+            job.perform()
+        except Refused as refused:
+            refusal = str(refused)
+        with self.connection.pipeline() as pipeline:
+            self.cleanup_execution(job, pipeline, execution)
+            self.increment_total_working_time(now() - started, pipeline)
+            if refusal is None:
+                self.increment_successful_job_count(pipeline)
+                pipeline.delete(job.key)
+            else:
+                self.increment_failed_job_count(pipeline)
+            pipeline.execute()
+        if refusal is not None and isinstance(queue, PaymentQueue):
+            queue.fail(job.id, refusal)
+        return refusal is None
+
+    def _clear_mark(self, job: Job) -> None:
+        """Let the next message for the partition be sent, before the journal is read for this one.
+
+        So whatever is committed from now on is either seen, or announced by a message of its own.
+        """
+        try:
+            partition = read_header(job.args[0].encode()).partition
+        except InvalidBatch:
+            return
+        self.connection.delete(on_its_way(self._ledger_id, partition))
+
+    def _keep_up(self, queue: Queue) -> None:
+        if time.monotonic() - self._kept_up_at < UPKEEP_SECONDS:
+            return
+        self._kept_up_at = time.monotonic()
+        self.last_heartbeat = now()
+        with self.connection.pipeline() as pipeline:
+            # All of it, since Redis may have come back empty.
+            pipeline.hset(self.key, mapping=self.serialize())
+            pipeline.expire(self.key, WORKER_TTL)
+            register(self, pipeline)
+            pipeline.execute()
+        try:
+            self._recover_jobs(queue)
+        except (ResponseError, ValueError) as error:
+            log.warning("RQ's registries cannot be cleaned", error=str(error)[:200])
+
+    def _recover_jobs(self, queue: Queue) -> None:
+        """Send jobs again that their workers left behind; one worker at a time looks for them."""
+        key = queue.intermediate_queue_key
+        connection: Any = self.connection
+        between = set(connection.lrange(key, 0, -1))
+        for entry in between & self._left_behind:  # neither waiting nor started, for a while
+            if connection.lrem(key, 1, entry):
+                connection.lpush(queue.key, entry)
+        self._left_behind = between
+        if not connection.set(queue.registry_cleaning_key, 1, nx=True, ex=UPKEEP_SECONDS):
+            return
+        for registry in (StartedJobRegistry, FailedJobRegistry):
+            registry(queue=queue, job_class=PaymentJob, serializer=JSONSerializer).cleanup()
+        clean_worker_registry(queue)
+
+
+class _Forward(logging.Handler):
+    """Says in our log what RQ says in its own."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log.warning("rq", message=record.getMessage()[:500])
+
+
+def _hear_rq() -> None:
+    logger = logging.getLogger("rq")
+    logger.addHandler(_Forward(logging.WARNING))
+    logger.propagate = False

@@ -1,0 +1,251 @@
+"""What both modes share: supervised workers, recovery and housekeeping around one ledger.
+
+The main thread supervises: it alone starts workers, and it never waits for a lock that a worker may
+hold. What writes to the ledger now and then (nudges, the registry) has a thread of its own.
+"""
+
+from __future__ import annotations
+
+import queue
+import socket
+import threading
+import time
+from abc import ABC, abstractmethod
+from functools import partial
+from typing import TYPE_CHECKING
+
+from services import redrive
+from services.payment.worker import worker_name
+from services.supervisor import Supervisor
+from shared import clock
+from shared.errors import LedgerUnavailable
+from shared.ledger import workers as registry
+from shared.ledger.backend import BUSY_SECONDS
+from shared.ledger.settlement import record_failure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from multiprocessing.context import SpawnProcess
+
+    import sqlalchemy as sa
+
+    from services.crew import Crew
+    from services.payment.vitals import Vitals
+    from services.supervisor import Loss
+    from shared.ledger.opening import Ledger
+    from shared.queue.port import OrderQueue
+    from shared.settings import Settings
+
+STOP_SECONDS = 5.0
+SILENCE = 3.0
+"""Seconds without an answer of the ledger after which something is wrong with it."""
+
+
+class Pipeline(ABC):
+    """Everything of a service but the source of its orders.
+
+    Args:
+        ledger: What is paid from.
+        settings: How many workers, and how they work.
+        run_id: Names this pipeline in the registry of workers.
+        niceness: How far workers stand back for the source where processors are short. They
+            lose little by it: the more is waiting, the larger are their batches.
+
+    Attributes:
+        queue: Where intake puts its messages.
+        supervisor: Keeps the payment workers.
+        nudges: How many were sent.
+        is_alone: Whether nobody but its workers settles what is accepted here.
+    """
+
+    queue: OrderQueue
+    is_alone = True
+
+    def __init__(
+        self, ledger: Ledger, settings: Settings, *, run_id: str, niceness: int = 0
+    ) -> None:
+        self._ledger = ledger
+        self._niceness = niceness
+        self._settings = settings
+        self._run_id = run_id
+        self.nudges = 0
+        self.supervisor = Supervisor(
+            self._start_worker, stall_after=settings.stall_after, on_loss=self._lost
+        )
+        self._keeper = _Keeper(self._keep, min(0.5, settings.redrive_after / 2))
+
+    def start(self) -> None:
+        """Start the workers, and nudge what earlier runs left open."""
+        self.supervisor.start(self._settings.payment_workers)
+        self._nudge_open()
+        self._keeper.start()
+
+    def watch(self, timeout: float) -> None:
+        """Supervise for up to ``timeout`` seconds; call it again and again from the main thread.
+
+        Raises:
+            WorkersFailed: Workers end before they are ready.
+        """
+        self.supervisor.watch(timeout)
+        self.queue.flush()
+
+    def check(self) -> None:
+        """Raise what leaves no hope.
+
+        Raises:
+            LedgerUnavailable: The ledger has not been writable for a while.
+        """
+        self._keeper.check()
+
+    @abstractmethod
+    def crew(self, connection: sa.Connection | None) -> Crew | None:
+        """Sum up the payment workers that this service can see, without the ledger if need be."""
+
+    @property
+    def depth(self) -> int:
+        """Messages on the queue."""
+        return self.queue.depth()
+
+    @property
+    def trouble(self) -> str | None:
+        """Why orders cannot be taken in or settled at present, if so."""
+        return self._keeper.trouble
+
+    def drain(self) -> None:
+        """End in order: workers finish what they have in hand, and are reaped."""
+        deadline = time.monotonic() + STOP_SECONDS
+        self._dismiss(deadline)
+        self.supervisor.stop(max(0.0, deadline - time.monotonic()))
+        self._shut()
+
+    def kill(self) -> None:
+        """End at once. What is open stays in the journal."""
+        self.supervisor.kill()
+        self._shut()
+
+    @abstractmethod
+    def _start_worker(self, slot: int, vitals: Vitals) -> SpawnProcess:
+        """Start a worker's process."""
+
+    @abstractmethod
+    def _dismiss(self, deadline: float) -> None:
+        """Tell the workers to end."""
+
+    @abstractmethod
+    def _partitions_of(self, slot: int) -> Iterable[int] | None:
+        """Whose messages may be lost with a worker; None where that cannot be known."""
+
+    def _shut(self) -> None:
+        self._keeper.stop(self._leave)
+        self.queue.close()
+
+    def _lost(self, loss: Loss) -> None:
+        theirs = self._partitions_of(loss.slot)
+        if theirs is None:
+            self._keeper.ask(self._nudge_open)
+        else:
+            self.queue.nudge(theirs)
+            self.nudges += len(list(theirs))
+        if loss.culprit is not None:
+            # A batch that crashes its worker would crash the next one, too: have it counted.
+            self._keeper.ask(
+                partial(
+                    record_failure,
+                    self._ledger,
+                    loss.culprit,
+                    f"its worker {loss.why}",
+                    batch_size=self._settings.batch_size,
+                )
+            )
+
+    def _nudge_open(self) -> None:
+        self.nudges += len(redrive.nudge_open(self._ledger, self.queue))
+
+    def _keep(self) -> None:
+        swept = redrive.sweep(self._ledger, self.queue, self._settings.redrive_after)
+        self.nudges += len(swept)
+        if self.supervisor.workers:
+            meters = [worker.meter for worker in self.supervisor.workers]
+            registry.report(self._ledger, self._run_id, self._entries(), meters)
+
+    def _leave(self) -> None:
+        if self.supervisor.workers:
+            registry.report(self._ledger, self._run_id, [])
+
+    def _entries(self) -> list[registry.WorkerEntry]:
+        now, host, depth = clock.now_us(), socket.gethostname(), self.queue.depth()
+        return [
+            registry.WorkerEntry(
+                worker=worker_name(each.process.pid or 0),
+                run_id=self._run_id,
+                slot=each.slot,
+                host=host,
+                pid=each.process.pid or 0,
+                state=each.state,
+                queue_depth=depth if each.slot == 0 else 0,
+                restarts=each.restarts,
+                settled=each.meter.settled,
+                started_at=now - int((time.monotonic() - each.started) * clock.SECOND),
+                seen_at=now,
+            )
+            for each in self.supervisor.workers
+        ]
+
+
+class _Keeper:
+    """A thread for the ledger's housekeeping: a task at an interval, and others when asked."""
+
+    def __init__(self, task: Callable[[], None], interval: float) -> None:
+        self._task = task
+        self._interval = interval
+        self._asked: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
+        self._failing_since: float | None = None
+        self._error: LedgerUnavailable | None = None
+        self._kept_at = time.monotonic()
+
+    @property
+    def trouble(self) -> str | None:
+        """What keeps it from its work, if anything does."""
+        silence = time.monotonic() - self._kept_at
+        if self._failing_since is not None:
+            return str(self._error)
+        return f"the ledger has not answered for {silence:.0f} s" if silence > SILENCE else None
+
+    def check(self) -> None:
+        """Raise the ledger's error, if it has persisted for as long as one should try."""
+        since, error = self._failing_since, self._error
+        if since is not None and error is not None and time.monotonic() - since > BUSY_SECONDS:
+            raise error
+
+    def start(self) -> None:
+        """Begin to keep."""
+        self._thread.start()
+
+    def ask(self, task: Callable[[], object]) -> None:
+        """Have something done soon."""
+        self._asked.put(task)
+
+    def stop(self, last: Callable[[], object]) -> None:
+        """Do one more thing and end; do not wait for long, since it may wait for a lock."""
+        if self._thread.is_alive():
+            self._asked.put(last)
+            self._asked.put(None)
+            self._thread.join(1.0)
+
+    def _run(self) -> None:
+        while True:
+            try:
+                task = self._asked.get(timeout=self._interval)
+            except queue.Empty:
+                task = self._task
+            if task is None:
+                return
+            try:
+                task()
+            except LedgerUnavailable as error:
+                self._failing_since = self._failing_since or time.monotonic()
+                self._error = error
+            else:
+                self._failing_since = None
+                self._kept_at = time.monotonic()

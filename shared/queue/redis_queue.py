@@ -1,0 +1,215 @@
+"""The queue of redis mode: RQ on Redis, one queue for a ledger, any number of workers on it.
+
+Redis only carries. What it loses is in the journal, so nothing here waits for it: while it is away
+nudges are owed, and one of this or another process finds what is open. The queue is bounded in two
+ways: a partition has one message on its way, and no more than ROOM messages wait in all.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry as RedisRetry
+from rq import Queue, Retry
+from rq.serializers import JSONSerializer
+
+from shared.logs import Logger
+from shared.queue.closed_job import FAILURE_TTL, FUNCTION, JOB_TIMEOUT, REDELIVERIES, ClosedJob
+from shared.queue.port import OrderQueue
+from shared.schema import Message, encode_nudge
+from shared.settings import mask_password
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rq.queue import EnqueueData
+
+ROOM = 64
+"""Messages that may wait in Redis: enough to keep many workers busy, little to hold in memory."""
+
+ANSWER_SECONDS = 2.0
+"""How long to wait for an answer of Redis."""
+
+_ON_ITS_WAY_SECONDS = 2.0
+"""For so long a message that was not taken stands for those after it, in case it was lost."""
+
+_REST_LEAST = 0.1
+_REST_MOST = 2.0
+
+# For each partition: 1 if its message shall be sent, 0 if another one is on its way, and -1 if
+# there is no room. Sending marks the partition; the consumer that takes the message unmarks it.
+_CLAIM = """
+local room = ARGV[1] - redis.call('LLEN', KEYS[1])
+local said = {}
+for i = 2, #KEYS do
+  if ARGV[i + 1] == '0' and redis.call('EXISTS', KEYS[i]) == 1 then
+    said[i - 1] = 0
+  elseif room <= 0 then
+    said[i - 1] = -1
+  else
+    redis.call('SET', KEYS[i], 1, 'PX', ARGV[2])
+    said[i - 1] = 1
+    room = room - 1
+  end
+end
+return said
+"""
+
+log = Logger("queue")
+
+
+def connect(url: str) -> redis.Redis:
+    """Prepare to talk to Redis; the first command connects."""
+    return redis.Redis.from_url(
+        url,
+        socket_timeout=ANSWER_SECONDS,
+        socket_connect_timeout=ANSWER_SECONDS,
+        socket_keepalive=True,
+        # Once more, since a connection may have been closed while it was not used.
+        retry=RedisRetry(NoBackoff(), 1),
+    )
+
+
+def queue_name(ledger_id: str) -> str:
+    """Name a ledger's queue: its own, so that ledgers may share a Redis."""
+    return f"orderly-{ledger_id}"
+
+
+def on_its_way(ledger_id: str, partition: int) -> str:
+    """Name the key that is there while a partition's last message has not been taken."""
+    return f"orderly:{ledger_id}:on-its-way:{partition}"
+
+
+def rq_queue(
+    connection: redis.Redis, ledger_id: str, queue_class: type[Queue], job_class: type[ClosedJob]
+) -> Queue:
+    """Make RQ's end of a ledger's queue."""
+    return queue_class(
+        queue_name(ledger_id), connection=connection, job_class=job_class, serializer=JSONSerializer
+    )
+
+
+class RedisQueue(OrderQueue):
+    """The producers' end.
+
+    Args:
+        url: Where Redis is.
+        ledger_id: Whose messages these are.
+    """
+
+    def __init__(self, url: str, ledger_id: str) -> None:
+        self._name = mask_password(url)
+        self._ledger_id = ledger_id
+        self._redis = connect(url)
+        self._queue = rq_queue(self._redis, ledger_id, Queue, ClosedJob)
+        self._lock = threading.Lock()
+        self._claim: Any = self._redis.register_script(_CLAIM)
+        self._owed: set[int] = set()
+        # Partitions that may be marked as having a message on its way, and have none.
+        self._unsure: set[int] = set()
+        self._rest = 0.0
+        self._rests_until = 0.0
+
+    def put(self, messages: Iterable[Message]) -> None:
+        """See the port."""
+        with self._lock:
+            # Where a nudge is owed the journal will be read anyway.
+            self._send([each for each in messages if each.partition not in self._owed])
+
+    def nudge(self, partitions: Iterable[int]) -> None:
+        """See the port."""
+        with self._lock:
+            self._owed.update(partitions)
+        self.flush()
+
+    def flush(self) -> None:
+        """See the port."""
+        with self._lock:
+            if self._owed:
+                owed, self._owed = sorted(self._owed), set()
+                self._send([Message(each, encode_nudge(self._ledger_id, each)) for each in owed])
+
+    def depth(self) -> int:
+        """See the port; 0 while Redis is away."""
+        try:
+            with self._redis.pipeline(transaction=False) as pipeline:
+                pipeline.llen(self._queue.key)
+                pipeline.llen(self._queue.intermediate_queue_key)
+                pipeline.zcard(self._queue.started_job_registry.key)
+                return sum(pipeline.execute())
+        except RedisError:
+            return 0
+
+    def join(self, timeout: float) -> bool:
+        """See the port. Redis tells nobody when a queue is empty, so it is asked."""
+        deadline = time.monotonic() + timeout
+        while self._owed or self.depth():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.01)
+            self.flush()
+        return True
+
+    def close(self) -> None:
+        """See the port. What is in Redis stays there, for the workers elsewhere."""
+        self._redis.close()
+
+    @property
+    def is_away(self) -> bool:
+        """Whether Redis did not answer when it was last asked."""
+        return self._rest > 0
+
+    def _send(self, messages: list[Message]) -> None:
+        """Send what there is room for; owe nudges for the rest."""
+        if not messages:
+            return
+        if time.monotonic() < self._rests_until:
+            self._owed.update(each.partition for each in messages)
+            return
+        try:
+            left = self._try_to_send(messages)
+        except RedisError as error:
+            # Whatever it did take: what it should have taken is in the journal.
+            left = messages
+            if not self._rest:
+                log.warning("Redis is away; nudges are owed", url=self._name, error=str(error))
+            self._rest = min(_REST_MOST, self._rest * 2 or _REST_LEAST)
+            self._rests_until = time.monotonic() + self._rest
+        else:
+            if self._rest:
+                log.info("Redis is back", url=self._name)
+            self._rest = 0.0
+        self._owed.update(each.partition for each in left)
+
+    def _try_to_send(self, messages: list[Message]) -> list[Message]:
+        first: dict[int, Message] = {}
+        for message in messages:
+            first.setdefault(message.partition, message)
+        keys = [on_its_way(self._ledger_id, partition) for partition in first]
+        forced = [int(partition in self._unsure) for partition in first]
+        self._unsure.update(first)  # until it is known what Redis made of it
+        answers = self._claim(
+            keys=[self._queue.key, *keys], args=[ROOM, int(_ON_ITS_WAY_SECONDS * 1000), *forced]
+        )
+        claimed = [each for each, said in zip(first.values(), answers, strict=True) if said == 1]
+        if claimed:
+            self._queue.enqueue_many([_job(message) for message in claimed])
+        self._unsure.difference_update(first)
+        return [each for each, said in zip(first.values(), answers, strict=True) if said < 0]
+
+
+def _job(message: Message) -> EnqueueData:
+    return Queue.prepare_data(
+        FUNCTION,
+        args=(message.body.decode(),),
+        timeout=JOB_TIMEOUT,
+        result_ttl=0,
+        failure_ttl=FAILURE_TTL,
+        description=f"partition {message.partition}",
+        retry=Retry(max=REDELIVERIES),
+    )
