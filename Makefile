@@ -39,7 +39,7 @@ format: $(VENV)/.dev ## Format the code, and mend what can be mended
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: $(VENV)/.runtime ## Measure throughput, latency and memory; prints, never fails
+bench: $(VENV)/.dev ## Measure throughput, latency and memory; prints, never fails
 	@$(BIN)/python -m benchmarks
 
 lock: $(VENV)/.dev ## Resolve the dependencies anew, for Python 3.11 to 3.14

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from benchmarks.http import bulk_orders, settlement_latencies, single_orders
 from benchmarks.limit import one_process
-from benchmarks.measure import Run, first_payment, help_seconds, orderly_run
+from benchmarks.measure import Run, first_payment, help_seconds, on_sqlite, orderly_run
+from benchmarks.scaled import lone_orders, servers
 from services.producer import synthetic
 
 SEED = 7
@@ -45,7 +46,7 @@ def bench(folder: Path, orders: int, runs: int, workers: int) -> None:
     piped: list[Run] = []
     single: list[float] = []
     for _ in range(runs):
-        piped.append(orderly_run(folder, file, workers))
+        piped.append(orderly_run(on_sqlite(folder / "bench.db"), file, workers))
         single.append(one_process(folder / "limit.db", file))
     show("end to end, orders/s", [run.speed for run in piped])
     show("one process, no queue, orders/s", single)
@@ -56,9 +57,10 @@ def bench(folder: Path, orders: int, runs: int, workers: int) -> None:
     with long.open("wb") as out:
         for part in range(4):
             out.writelines(raw + b"\n" for raw in synthetic.encoded(orders, SEED + part))
-    longest = orderly_run(folder, long, workers)
+    longest = orderly_run(on_sqlite(folder / "bench.db"), long, workers)
     show("the same, for a file of 4 times that", [longest.peak_memory / 1e6])
     measure_http(folder, orders, runs, workers)
+    measure_scaled(file, runs, workers)
     show("orderly --help, ms", [help_seconds() * 1000 for _ in range(10)])
     show("first order paid after, ms", [first_payment(folder) * 1000 for _ in range(runs)])
 
@@ -75,6 +77,18 @@ def measure_http(folder: Path, orders: int, runs: int, workers: int) -> None:
     trickle = [settlement_latencies(folder, workers, SEED) for _ in range(runs)]
     show("accepted to settled at 200/s, ms, median", [_at(each, 0.5) for each in trickle])
     show("  99th percentile", [_at(each, 0.99) for each in trickle])
+    say("")
+
+
+def measure_scaled(file: Path, runs: int, workers: int) -> None:
+    """Measure redis mode; its servers share the cores, too."""
+    say(f"redis mode: {workers} workers, RQ, PostgreSQL with every commit synced")
+    with servers() as both:
+        speeds = [orderly_run(both.place(), file, workers).speed for _ in range(runs)]
+        show("end to end, orders/s", speeds)
+        lone = [lone_orders(both.place(), workers, SEED) for _ in range(runs)]
+    show("a lone order, accepted to settled, ms", [_at(each, 0.5) for each in lone])
+    show("  99th percentile", [_at(each, 0.99) for each in lone])
     say("")
 
 

@@ -14,6 +14,8 @@ from pathlib import Path
 
 COMMAND = [sys.executable, "-m", "services"]
 ROOT = Path(__file__).parent.parent
+Environment = dict[str, str]
+_BASE = {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
 @dataclass(frozen=True)
@@ -24,14 +26,10 @@ class Run:
     peak_memory: int
 
 
-def orderly_run(folder: Path, file: Path, workers: int) -> Run:
-    """Run a file through the pipeline with a fresh ledger."""
-    ledger = folder / "bench.db"
-    remove(ledger)
+def orderly_run(place: Environment, file: Path, workers: int) -> Run:
+    """Run a file through the pipeline, with a ledger that is empty."""
     arguments = ["run", str(file), "--json", "--workers", str(workers)]
-    running = subprocess.Popen(
-        [*COMMAND, *arguments], env=environment(ledger), cwd=ROOT, stdout=subprocess.PIPE
-    )
+    running = subprocess.Popen([*COMMAND, *arguments], env=place, cwd=ROOT, stdout=subprocess.PIPE)
     peak = _Peak(running.pid)
     out, _ = running.communicate()
     report = json.loads(out)
@@ -50,12 +48,12 @@ def help_seconds() -> float:
 def first_payment(folder: Path) -> float:
     """Time from the start of `orderly run` to the first outcome in the ledger."""
     ledger = folder / "first.db"
-    remove(ledger)
+    place = on_sqlite(ledger)
     started = time.time()
     subprocess.run(
         [*COMMAND, "run", "--orders", "1", "--seed", "1", "--json"],
         cwd=ROOT,
-        env=environment(ledger),
+        env=place,
         stdout=subprocess.DEVNULL,
         check=True,
     )
@@ -108,12 +106,13 @@ def _memory(pid: int) -> int:
     return int(shown.stdout or 0) * 1024
 
 
-def environment(ledger: Path) -> dict[str, str]:
-    """The environment of a command that uses a ledger."""
-    return {**os.environ, "LEDGER_URL": f"sqlite:///{ledger}", "PYTHONPATH": str(ROOT)}
-
-
-def remove(ledger: Path) -> None:
-    """Begin with no ledger."""
+def on_sqlite(ledger: Path) -> Environment:
+    """The environment of commands in local mode, with an empty ledger."""
     for suffix in ("", "-wal", "-shm", ".lock"):
         Path(f"{ledger}{suffix}").unlink(missing_ok=True)
+    return {**_BASE, "QUEUE_MODE": "local", "LEDGER_URL": f"sqlite:///{ledger}"}
+
+
+def on_servers(ledger: str, redis: str) -> Environment:
+    """The environment of commands in redis mode."""
+    return {**_BASE, "QUEUE_MODE": "redis", "LEDGER_URL": ledger, "REDIS_URL": redis}

@@ -28,12 +28,11 @@ _USER = "postgres"
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "max_connections": "200",
-    # A killed server has its data again all the same: the machine itself stays up.
-    "fsync": "off",
-    "full_page_writes": "off",
     # In its folder, which is removed, in place of the system's shared memory.
     "dynamic_shared_memory_type": "mmap",
 }
+# A killed server has its data again all the same: the machine itself stays up.
+_CARELESS = {"fsync": "off", "full_page_writes": "off"}
 
 
 class Postgres:
@@ -99,6 +98,9 @@ class PostgresServer(Postgres, Daemon):
 
     Through the socket it trusts whoever may enter the folder; on the port it asks for a password.
 
+    Args:
+        is_durable: Whether what was committed would survive a power cut, as it should elsewhere.
+
     Attributes:
         port: Where it listens, or did.
         password: Its user's.
@@ -107,8 +109,9 @@ class PostgresServer(Postgres, Daemon):
     graceful = signal.SIGINT  # not SIGTERM, which waits until every client has gone
     immediate = signal.SIGQUIT  # unlike SIGKILL it takes the server's own processes along
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_durable: bool = False) -> None:
         account = other_account()
+        self._settings = _SETTINGS if is_durable else _SETTINGS | _CARELESS
         super().__init__("pg", account)
         try:
             self._bin = postgres_programs(account, self.folder)
@@ -170,7 +173,7 @@ class PostgresServer(Postgres, Daemon):
     def _command(self) -> list[str]:
         words = [str(self._bin / "postgres"), "-D", str(self._data)]
         words += ["-k", str(self.folder), "-p", str(self.port)]
-        return words + [f"--{name}={value}" for name, value in _SETTINGS.items()]
+        return words + [f"--{name}={value}" for name, value in self._settings.items()]
 
     def _answers(self) -> bool:
         try:
