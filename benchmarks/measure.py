@@ -70,7 +70,7 @@ class _Peak:
         self._root = root
         self._peak = 0
         self._done = threading.Event()
-        self._thread = threading.Thread(target=self._sample)
+        self._thread = threading.Thread(target=self._sample, daemon=True)
         self._thread.start()
 
     def stop(self) -> int:

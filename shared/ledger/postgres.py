@@ -181,19 +181,19 @@ class PostgresBackend:
         statement = self._compiled.get((insert, columns))
         if statement is None:
             statement = self._compiled[insert, columns] = _with_arrays(insert, columns)
-        arrays = tuple(map(list, zip(*rows, strict=True)))
+        arrays = tuple(_array(column) for column in zip(*rows, strict=True))
         return connection.exec_driver_sql(statement, arrays).rowcount
 
     @staticmethod
-    def bind_list(values: list[Any]) -> list[Any]:
+    def bind_list(values: list[Any]) -> str:
         """See the port."""
-        return values
+        return _array(tuple(values))
 
     @staticmethod
     def any_of(column: sa.ColumnElement[Any], parameter: str) -> sa.ColumnElement[bool]:
         """See the port."""
-        array: Any = postgresql.ARRAY(column.type)
-        return column == sa.func.any(sa.bindparam(parameter, type_=array))
+        values: Any = sa.bindparam(parameter, type_=_Array(_name_of(column.type)))
+        return column == sa.func.any(values)
 
     @staticmethod
     def contains(column: sa.ColumnElement[Any], value: bytes) -> sa.ColumnElement[bool]:
@@ -240,12 +240,49 @@ def _hide_rows(context: sa.ExceptionContext) -> None:
             error.args = (str(error.args[0]).partition("\n")[0], *error.args[1:])
 
 
+class _Array(sa.types.UserDefinedType[str]):
+    """An array as ``_array`` writes it, cast where it is bound: so it is read once, not by row."""
+
+    cache_ok = True
+    render_bind_cast = True
+
+    def __init__(self, of: str) -> None:
+        self.of = of
+
+    def get_col_spec(self, **_: object) -> str:
+        """Its name in SQL."""
+        return f"{self.of}[]"
+
+
+def _name_of(kind: sa.types.TypeEngine[Any]) -> str:
+    return re.sub(r" COLLATE .*", "", kind.compile(dialect=_DIALECT))
+
+
+def _array(values: tuple[Any, ...]) -> str:
+    """Write values as PostgreSQL writes an array; the driver would take each one by itself."""
+    found = next((value for value in values if value is not None), None)
+    if isinstance(found, int):
+        words = ["NULL" if value is None else str(value) for value in values]
+    elif isinstance(found, bytes):
+        words = ["NULL" if value is None else rf'"\\x{value.hex()}"' for value in values]
+    else:
+        words = ["NULL" if value is None else f'"{value}"' for value in values]
+        if any("\\" in word or '"' in word[1:-1] for word in words):
+            words = ["NULL" if value is None else _quoted(value) for value in values]
+    return "{" + ",".join(words) + "}"
+
+
+def _quoted(value: str) -> str:
+    escaped = value.replace("\\", r"\\").replace('"', r"\"")
+    return f'"{escaped}"'
+
+
 def _with_arrays(insert: sa.Insert, columns: tuple[str, ...]) -> str:
     """Write an INSERT that takes its rows from arrays, in place of a list of values."""
     table = insert.table
     compiled = str(insert.compile(dialect=_DIALECT, column_keys=list(columns)))
-    types = [table.columns[name].type.compile(dialect=_DIALECT) for name in columns]
-    arrays = ", ".join(f"%s::{re.sub(r' COLLATE .*', '', each)}[]" for each in types)
+    types = [_name_of(table.columns[name].type) for name in columns]
+    arrays = ", ".join(f"%s::{each}[]" for each in types)
     names = ", ".join(f'"{name}"' for name in columns)
     head = f"INSERT INTO {table.name} ({names}) SELECT * FROM unnest({arrays})"  # noqa: S608
     conflict = compiled.partition(" ON CONFLICT ")
