@@ -198,6 +198,10 @@ class Settler:
 
     def _charge(self, charge: Charge, failures: int) -> _Answer:
         """Ask the gateway; ``failures`` is how many there are if it fails now."""
+        answer = self._ask(charge, failures)
+        return answer if answer.reason is None else answer._replace(reason=_legible(answer.reason))
+
+    def _ask(self, charge: Charge, failures: int) -> _Answer:
         try:
             answer: object = self._gateway.charge(charge)
         except PermanentFailure as failure:
@@ -229,6 +233,11 @@ def _understand(answer: object, charge: Charge) -> _Answer:
     if charge.balance - charge.amount < _LEAST_BALANCE:
         return _Answer("dead", "invalid: the account cannot hold so large a debt")
     return _PAID
+
+
+def _legible(reason: str) -> str:
+    """Write what no database keeps as text, NUL and halves of characters, as escapes."""
+    return reason.encode(errors="backslashreplace").decode().replace("\0", "\\x00")
 
 
 def _backoff(failures: int) -> int:

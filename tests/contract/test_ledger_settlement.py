@@ -222,6 +222,11 @@ def settle_through(ledger: Ledger, gateway: Gateway, *, max_attempts: int = 5) -
         ([ZeroDivisionError("x")] * 3, "dead", 3, "invalid: ZeroDivisionError: x"),
         ([None], "dead", 1, "invalid: the gateway answered None"),
         ([True], "dead", 1, "invalid: the gateway answered True"),
+        # What a database refuses as text.
+        ([Declined("n\0")], "declined", 1, "n\\x00"),
+        ([PermanentFailure("\udcff")], "dead", 1, "\\udcff"),
+        ([TransientFailure("\ud800\0 é")] * 5, "dead", 5, "\\ud800\\x00 é"),
+        ([OSError("\0")] * 3, "dead", 3, "invalid: OSError: \\x00"),
     ],
 )
 def test_an_answer_becomes_an_outcome_and_the_next_order_goes_on(
