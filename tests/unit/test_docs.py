@@ -42,12 +42,13 @@ def first_cells(text: str) -> list[str]:
 
 
 def commands(command: Any, name: str = "orderly") -> Iterator[str]:
-    """Name every command that does something; a group is what its commands are."""
+    """Name every command that people call; a group is what its commands are."""
     inner = getattr(command, "commands", {})
     if not inner:
         yield name
     for word, each in inner.items():
-        yield from commands(each, f"{name} {word}")
+        if not each.hidden:
+            yield from commands(each, f"{name} {word}")
 
 
 def quoted(text: str) -> list[str]:
