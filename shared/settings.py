@@ -19,19 +19,20 @@ from shared.errors import ConfigurationError
 
 QueueMode = Literal["local", "redis"]
 DEFAULT_LEDGER_URL = "sqlite:///var/orderly.db"
+_LEDGER_URLS = "sqlite:///PATH or postgresql://USER@HOST/DATABASE"
 
 
 def _ledger_url(value: str) -> str:
     try:
         url = make_url(value)
     except (ArgumentError, ValueError):
-        raise ValueError("is not a URL like sqlite:///var/orderly.db") from None
+        raise ValueError(f"is not a URL like {_LEDGER_URLS}") from None
     if url.get_backend_name() == "postgresql":
         if not url.database:
             raise ValueError("must name a database: postgresql://USER@HOST/DATABASE")
         return value
     if url.get_backend_name() != "sqlite":
-        raise ValueError(f"names {url.get_backend_name()}; choose sqlite or postgresql")
+        raise ValueError(f"names {url.get_backend_name()}; choose a URL like {_LEDGER_URLS}")
     if not url.database or url.database == ":memory:" or url.query:
         raise ValueError("must name a file, which several processes share: sqlite:///PATH")
     return value
@@ -196,14 +197,14 @@ def load_settings(**overrides: object) -> Settings:
         raise ConfigurationError("; ".join(map(_complaint, error.errors()))) from None
     if settings.queue_mode == "local" and not settings.payment_workers:
         raise ConfigurationError(
-            "PAYMENT_WORKERS=0 is for redis mode; local mode needs one or more"
+            "PAYMENT_WORKERS=0 must be 1 to 64 in local mode; in redis mode 0 leaves the paying "
+            "to workers elsewhere"
         )
     secret: dict[str, str] = {}
-    if settings.ledger_password_file:
+    url = make_url(settings.ledger_url)
+    if settings.ledger_password_file and url.get_backend_name() != "sqlite":
         password = _password("LEDGER_PASSWORD_FILE", settings.ledger_password_file)
-        url = make_url(settings.ledger_url)
-        if url.get_backend_name() != "sqlite":
-            secret["ledger_url"] = url.set(password=password).render_as_string(hide_password=False)
+        secret["ledger_url"] = url.set(password=password).render_as_string(hide_password=False)
     if settings.redis_password_file and settings.queue_mode == "redis":
         password = _password("REDIS_PASSWORD_FILE", settings.redis_password_file)
         secret["redis_url"] = _with_password(settings.redis_url, password)
@@ -216,7 +217,8 @@ def load_settings(**overrides: object) -> Settings:
 
 def _password(variable: str, path: str) -> str:
     try:
-        found = Path(path).read_text(encoding="utf-8").strip()
+        # The end of the line is the editor's; blanks may be the password's own.
+        found = Path(path).read_text(encoding="utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise ConfigurationError(f"{variable}={path!r} cannot be read: {why}") from None
@@ -245,5 +247,9 @@ def _complaint(detail: Any) -> str:  # noqa: ANN401  pydantic's own TypedDict is
 
 
 def mask_password(text: str) -> str:
-    """Hide the password of every URL in a text, one with unescaped ``@`` or ``/`` in it, too."""
-    return re.sub(r"(://[^:/@\s]*):\S*@", r"\1:***@", text)
+    """Hide the password of every URL in a text, one with unescaped ``@`` or ``/`` in it, too.
+
+    Drivers also take one behind the question mark.
+    """
+    text = re.sub(r"(://[^:/@\s]*):\S*@", r"\1:***@", text)
+    return re.sub(r"(?i)([?&]\w*password=)[^&\s']*", r"\1***", text)

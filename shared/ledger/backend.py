@@ -19,12 +19,12 @@ class Backend(Protocol):
     """One kind of database.
 
     Attributes:
-        url: Where it is.
+        name: Its URL, fit for people: without a password.
         errors: What its driver raises.
         insert: Makes an INSERT that knows ON CONFLICT.
     """
 
-    url: sa.URL
+    name: str
     errors: type[Exception]
     insert: Any
 

@@ -45,7 +45,7 @@ class Database:
             if address.get_backend_name() == "sqlite"
             else _postgres(address, patience)
         )
-        self.name = self.backend.url.render_as_string(hide_password=True)
+        self.name = self.backend.name
         self._reader, self._writer = self.backend.create_engines()
         self._prepared: dict[object, Any] = {}
 

@@ -15,6 +15,7 @@ from sqlalchemy.dialects import postgresql
 
 from shared.errors import LedgerUnavailable
 from shared.ledger.backend import BUSY_SECONDS
+from shared.settings import mask_password
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -75,7 +76,9 @@ class PostgresBackend:
     insert = staticmethod(postgresql.insert)
 
     def __init__(self, url: sa.URL, patience: float | None) -> None:
-        self.url = url.set(drivername="postgresql+psycopg")
+        self._url = url.set(drivername="postgresql+psycopg")
+        plain = url.set(drivername="postgresql")
+        self.name = mask_password(plain.render_as_string(hide_password=True))
         self._patience = BUSY_SECONDS if patience is None else patience
         self._compiled: dict[tuple[sa.Insert, tuple[str, ...]], str] = {}
 
@@ -90,7 +93,7 @@ class PostgresBackend:
         settings = timeouts | _SERVER_KEEPALIVES
         options = " ".join(f"-c {name}={value}" for name, value in settings.items())
         engine = sa.create_engine(
-            self.url,
+            self._url,
             pool_size=pool_size,
             pool_use_lifo=True,
             pool_pre_ping=True,  # a server that was restarted is no reason to fail
@@ -148,7 +151,7 @@ class PostgresBackend:
             ).fetchone()
             if others is not None and others[0]:
                 raise LedgerUnavailable(
-                    f"ledger {self._name} is in use by another process; let that end, or use "
+                    f"ledger {self.name} is in use by another process; let that end, or use "
                     "another one"
                 )
             tables = connection.execute(
@@ -164,9 +167,7 @@ class PostgresBackend:
 
     def beside(self, suffix: str) -> Path:
         """See the port."""
-        folder = Path("var").absolute()
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder / f"{self.url.database or 'orderly'}-{suffix}"
+        return Path("var", f"{self._url.database}-{suffix}").absolute()
 
     def write_rows(
         self,
@@ -216,14 +217,10 @@ class PostgresBackend:
             return _REMEDIES["08"] if lost else None
         return next((what for sign, what in _REMEDIES.items() if state.startswith(sign)), None)
 
-    @property
-    def _name(self) -> str:
-        return self.url.render_as_string(hide_password=True)
-
     @contextmanager
     def _connected(self) -> Iterator[psycopg.Connection[Any]]:
         """Connect by hand, for what may take longer than a transaction."""
-        address = self.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        address = self._url.set(drivername="postgresql").render_as_string(hide_password=False)
         connection = self._connect(None, None, (address,), {"autocommit": True, **_KEEPALIVES})
         try:
             yield connection

@@ -56,7 +56,8 @@ class SqliteBackend:
 
     def __init__(self, url: sa.URL, patience: float | None = None) -> None:
         self.path = Path(url.database or "").absolute()
-        self.url = url
+        self.name = url.render_as_string()
+        self._url = url
         self._patience = patience
         self._compiled: dict[tuple[sa.Insert, tuple[str, ...]], str] = {}
 
@@ -64,7 +65,7 @@ class SqliteBackend:
         """See the port. One engine, whose transactions begin as they are told."""
         seconds = BUSY_SECONDS if self._patience is None else self._patience
         engine = sa.create_engine(
-            self.url,
+            self._url,
             pool_size=8,
             connect_args={"timeout": seconds},
             # An error's text may reach a log, and what is bound are orders.
@@ -86,7 +87,7 @@ class SqliteBackend:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise LedgerUnavailable(
-                f"ledger {self.url}: cannot make the folder {self.path.parent}: {error.strerror}"
+                f"ledger {self.name}: cannot make the folder {self.path.parent}: {error.strerror}"
             ) from None
         with self.writing(patience=BUSY_SECONDS):
             is_there = is_made()
@@ -103,7 +104,7 @@ class SqliteBackend:
                 self._set_mode("DELETE", 0)
             except sqlite3.OperationalError:
                 raise LedgerUnavailable(
-                    f"ledger {self.url} is in use by another process; let that end, or use "
+                    f"ledger {self.name} is in use by another process; let that end, or use "
                     "another one"
                 ) from None
             stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
@@ -151,10 +152,10 @@ class SqliteBackend:
             try:
                 held.enter_context(turn(Path(f"{self.path}.lock"), patience))
             except TimeoutError:
-                raise LedgerUnavailable(f"ledger {self.url} {_REMEDIES['locked']}") from None
+                raise LedgerUnavailable(f"ledger {self.name} {_REMEDIES['locked']}") from None
             except OSError as error:
                 raise LedgerUnavailable(
-                    f"ledger {self.url} {_REMEDIES['unable to open']} ({error.strerror})"
+                    f"ledger {self.name} {_REMEDIES['unable to open']} ({error.strerror})"
                 ) from None
             yield
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     Env = pytest.MonkeyPatch
 
+BOTH_LEDGERS = ["like sqlite:///", "postgresql://"]
+
 
 @pytest.fixture(autouse=True)
 def no_environment(monkeypatch: Env) -> None:
@@ -39,7 +41,8 @@ def refusal(monkeypatch: Env, **environment: str) -> str:
         ("QUEUE_MODE", "kafka", ["'kafka'", "local or redis"]),
         ("QUEUE_MODE", "LOCAL", ["'LOCAL'", "local or redis"]),
         ("LOG_FORMAT", "xml", ["'xml'", "auto or json or console"]),
-        ("PAYMENT_WORKERS", "0", ["'0'", "greater than or equal to 1"]),
+        ("PAYMENT_WORKERS", "0", ["=0 must be 1 to 64 in local mode", "redis mode"]),
+        ("PAYMENT_WORKERS", "-1", ["'-1'", "greater than or equal to 0"]),
         ("PAYMENT_WORKERS", "65", ["'65'", "less than or equal to 64"]),
         ("PAYMENT_WORKERS", "many", ["'many'", "valid integer"]),
         ("PARTITIONS", "1.5", ["'1.5'", "valid integer"]),
@@ -52,11 +55,16 @@ def refusal(monkeypatch: Env, **environment: str) -> str:
         ("REDRIVE_AFTER", "soon", ["'soon'", "valid number"]),
         ("REDRIVE_AFTER", "nan", ["'nan'"]),
         ("STALL_AFTER", "0", ["'0'", "greater than or equal to 0.5"]),
-        ("LEDGER_URL", "orderly.db", ["'orderly.db'", "not a URL like sqlite:///"]),
+        ("LEDGER_URL", "orderly.db", ["'orderly.db'", *BOTH_LEDGERS]),
         ("LEDGER_URL", "sqlite://", ["must name a file"]),
         ("LEDGER_URL", "sqlite:///:memory:", ["must name a file"]),
-        ("LEDGER_URL", "mysql://host/orders", ["mysql"]),
-        ("LEDGER_URL", "postgresql://host:port/orders", ["not a URL like sqlite:///"]),
+        ("LEDGER_URL", "mysql://host/orders", ["names mysql", *BOTH_LEDGERS]),
+        ("LEDGER_URL", "postgresql://host:port/orders", BOTH_LEDGERS),
+        ("LEDGER_URL", "postgresql://host", ["must name a database"]),
+        ("REDIS_URL", "localhost:6379", ["not a URL like redis://"]),
+        ("REDIS_URL", "redis://", ["not a URL like redis://"]),
+        ("REDIS_URL", "redis://host:port/0", ["not a URL like redis://"]),
+        ("REDIS_URL", "unix://", ["not a URL like redis://"]),
         ("PAYMENT_GATEWAY", "json", ["'json'", "module:attribute"]),
         ("PAYMENT_GATEWAY", "bank of mine:Gateway", ["module:attribute"]),
         ("PAYMENT_GATEWAY", "no_such_module:Gateway", ["No module named 'no_such_module'"]),
@@ -87,6 +95,7 @@ def test_every_unusable_setting_is_named_at_once(monkeypatch: Env) -> None:
     assert all(f"{name}=" in text for name in ("QUEUE_MODE", "PARTITIONS", "BATCH_SIZE"))
 
 
+@pytest.mark.parametrize("name", ["LEDGER_URL", "REDIS_URL"])
 @pytest.mark.parametrize(
     "url",
     [
@@ -98,9 +107,9 @@ def test_every_unusable_setting_is_named_at_once(monkeypatch: Env) -> None:
         "nonsense://clerk:geheim@[/orders",
     ],
 )
-def test_a_password_never_shows_in_a_message(monkeypatch: Env, url: str) -> None:
-    text = refusal(monkeypatch, LEDGER_URL=url)
-    assert "LEDGER_URL=" in text
+def test_a_password_never_shows_in_a_message(monkeypatch: Env, name: str, url: str) -> None:
+    text = refusal(monkeypatch, **{name: url})
+    assert f"{name}=" in text
     assert "***@" in text
     assert "heim" not in text
 
@@ -110,6 +119,14 @@ def test_a_password_never_shows_in_a_message(monkeypatch: Env, url: str) -> None
 )
 def test_a_url_without_a_password_is_shown_as_it_is(text: str) -> None:
     assert mask_password(text) == text
+
+
+@pytest.mark.parametrize("mark", ["?", "&"])
+def test_a_password_behind_the_question_mark_is_hidden_as_well(mark: str) -> None:
+    text = f"postgresql://host/orders{mark}Password=geheim&sslpassword=geheim&user=clerk"
+    assert mask_password(text) == (
+        f"postgresql://host/orders{mark}Password=***&sslpassword=***&user=clerk"
+    )
 
 
 def test_a_gateway_module_that_fails_to_load_is_told_in_one_line(
