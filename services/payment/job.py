@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
     from services.payment.rounds import Rounds
 
+_LEAST_WAIT = 0.01
+"""Redis takes a wait of 0 seconds for one without an end, and before 7.0 one of 0.001, too."""
+
 log = Logger("payment")
 
 at_work: ContextVar[Rounds] = ContextVar("at_work")
@@ -58,7 +61,9 @@ class PaymentQueue(Queue):
             RedisError: Redis is away.
         """
         connection: Any = self.connection
-        entry: bytes | None = connection.blmove(self.key, self.intermediate_queue_key, timeout)
+        entry: bytes | None = connection.blmove(
+            self.key, self.intermediate_queue_key, max(_LEAST_WAIT, timeout)
+        )
         if entry is None:
             return None
         job_id = entry.decode(errors="replace")

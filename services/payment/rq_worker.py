@@ -166,8 +166,7 @@ class PaymentWorker(SimpleWorker):
                     self._stop.wait(IDLE_SECONDS)
                     continue
                 self._rounds.come_back()
-                # Redis takes a wait of zero for one without an end.
-                job = queue.take(max(0.001, self._rounds.agenda.wait(IDLE_SECONDS)))
+                job = queue.take(self._rounds.agenda.wait(IDLE_SECONDS))
             except RedisError as error:
                 self._rest.after(error)
                 continue
