@@ -1,8 +1,9 @@
 """The queue's port: what a backend must do to carry orders from a producer to the consumers.
 
 A queue is transport. What it carries is in the journal already, so a backend may lose, repeat and
-reorder messages; in return it never blocks intake and never says that it is full. Each partition
-has one consumer at a time, as far as the backend can help it.
+reorder messages; in return it never blocks intake and never says that it is full. Whether a
+partition belongs to one consumer, or to whoever is free, is the backend's affair: its cursor is
+moved by one at a time.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class EndOfQueue(Exception):
-    """The producer is done: settle what you hold and leave."""
+    """The producer is done: settle what you hold and leave. Where consumers have one producer."""
 
 
 class OrderQueue(ABC):
@@ -25,7 +26,7 @@ class OrderQueue(ABC):
 
     @abstractmethod
     def put(self, messages: Iterable[Message]) -> None:
-        """Hand messages to the consumers of their partitions, in order.
+        """Hand messages, which are UTF-8 text, to consumers; one that takes several gets them in order.
 
         Does not block for room. A message for which there is none is dropped, and a nudge for its
         partition is owed in its place: its consumer reads the journal instead. One for a
@@ -51,11 +52,11 @@ class OrderQueue(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of every resource. What is still queued is lost, and in the journal."""
+        """Let go of every resource. What is still queued may be lost, and is in the journal."""
 
 
 class Deliveries(ABC):
-    """A consumer's end."""
+    """A consumer's end, where consumers ask for messages; RQ runs its consumers itself."""
 
     @abstractmethod
     def receive(self, timeout: float) -> bytes | None:

@@ -6,34 +6,55 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.queues import (
-    Backend,
-    LocalBackend,
-    Process,
-    promptly,
-)
+from shared.queue import redis_queue
+from tests.queues import Backend, LocalBackend, Process, promptly
+from tests.rq_consumer import RedisBackend
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tests.queues import Role
+    from tests.servers.redis_server import Redis
 
-
-@pytest.fixture(params=[LocalBackend])
-def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
-    made: Backend = request.param()
-    yield made
-    with promptly():
-        made.queue.close()
+    Start = Callable[[int, Role], Process]
 
 
 @pytest.fixture
-def start(backend: Backend) -> Iterator[Callable[[int, Role], Process]]:
-    """Start consumers; whatever is left of them is killed at the end."""
+def local() -> Iterator[LocalBackend]:
+    """The queue of local mode."""
+    made = LocalBackend()
+    yield made
+    with promptly():
+        made.close()
+
+
+@pytest.fixture
+def remote(redis_server: Redis, monkeypatch: pytest.MonkeyPatch) -> Iterator[RedisBackend]:
+    """The queue of redis mode."""
+    # On a busy machine a test may take longer than a message that is lost should be waited for.
+    monkeypatch.setattr(redis_queue, "_ON_ITS_WAY_SECONDS", 60.0)
+    made = RedisBackend(redis_server.url)
+    yield made
+    with promptly():
+        made.close()
+
+
+@pytest.fixture(params=["local", "remote"], ids=["local", "redis"])
+def backend(request: pytest.FixtureRequest) -> Backend:
+    """Each of them in turn."""
+    made: Backend = request.getfixturevalue(request.param)
+    return made
+
+
+@pytest.fixture
+def start(request: pytest.FixtureRequest) -> Iterator[Start]:
+    """Start consumers of the test's backend; whatever is left of them is killed at the end."""
+    names = {"backend", "local", "remote"} & set(request.fixturenames)
+    backend: Backend = request.getfixturevalue(min(names))
     started: list[Process] = []
 
     def start(worker: int, role: Role) -> Process:
-        started.append(Process(backend, worker, role))
+        started.append(Process(backend.consumer(worker), role))
         return started[-1]
 
     yield start
