@@ -1,0 +1,86 @@
+"""Redis mode, whatever happens to payment workers: the rest is settled, and equals the replay."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING
+
+from tests.eventually import eventually
+from tests.gateways import slow_down
+from tests.orderly import kill, processes_of, workers_of
+from tests.scaled import write_orders
+
+if TYPE_CHECKING:
+    from tests.scaled import Scaled
+
+KILLS = 20
+
+
+def test_twenty_workers_are_killed_in_mid_run(scaled: Scaled) -> None:
+    """Of three, so that kills come faster than a new one is ready."""
+    orders = 6000
+    slow_down(scaled, 0.001)
+    paying = scaled.pay(workers=3)
+    scaled.produce(write_orders(scaled.folder / "orders.jsonl", orders))
+    struck: list[int] = []
+    for _ in range(KILLS):
+        before = scaled.settled()
+        assert before < orders, "all is settled before all is killed"
+        scaled.until_settled(before + 1)
+        fresh = eventually(lambda: set(workers_of(paying.pid)) - {*struck}, what="a worker")
+        struck.append(min(fresh))  # the oldest: it is at work
+        kill(struck[-1])
+    scaled.until_settled(orders)
+    said = scaled.stop(paying)
+    assert said.count("worker replaced") == KILLS
+    assert len(scaled.assert_serial().status) == orders
+
+
+def test_a_service_that_ends_leaves_the_rest_to_another(scaled: Scaled) -> None:
+    orders = 3000
+    slow_down(scaled, 0.001)
+    leaving, staying = scaled.pay(), scaled.pay()
+    scaled.produce(write_orders(scaled.folder / "orders.jsonl", orders))
+    scaled.until_settled(100)
+    said = scaled.stop(leaving)
+    assert scaled.left_open() > 0
+    assert "finishing what is in hand" in said
+    assert not processes_of(leaving.pid)
+    scaled.until_settled(orders)
+    scaled.stop(staying)
+    assert len(scaled.assert_serial().status) == orders
+    settled_by = scaled.query("SELECT worker, count(*) FROM outcomes GROUP BY worker")
+    assert sum(count for _, count in settled_by) == orders
+    assert len(settled_by) > 2, "both have settled some"
+
+
+def test_a_worker_stopped_in_mid_transaction_frees_its_partition_after_seconds(
+    scaled: Scaled,
+) -> None:
+    """It is the database that frees the way: the supervisor would wait for ten minutes."""
+    orders = 2000
+    scaled.environment["STALL_AFTER"] = "600"
+    frozen = scaled.pay(workers=1)
+    (victim,) = workers_of(frozen.pid)
+    lock = scaled.connect()
+    lock.execute("LOCK TABLE outcomes IN SHARE MODE")
+    scaled.produce(write_orders(scaled.folder / "orders.jsonl", orders))
+    ((session,),) = eventually(lambda: scaled.query(_WAITS), within=30, what="it is writing")
+    kill(victim, signal.SIGSTOP)
+    lock.close()
+    # Its statement is done now, and its transaction stands still with the cursor's row.
+    eventually(lambda: scaled.query(_STANDS_STILL, session), within=30, what="it holds the row")
+    other = scaled.pay(workers=1)
+    scaled.until_settled(orders)
+    assert not scaled.query("SELECT 1 FROM pg_stat_activity WHERE pid = %s", session)
+    kill(victim, signal.SIGCONT)
+    more = write_orders(scaled.folder / "more.jsonl", 500, name="more")
+    scaled.produce(more)
+    scaled.until_settled(orders + 500)
+    said = scaled.stop(frozen, other)
+    assert "worker replaced" not in said
+    assert len(scaled.assert_serial().status) == orders + 500
+
+
+_WAITS = "SELECT pid FROM pg_locks WHERE relation = 'outcomes'::regclass AND NOT granted"
+_STANDS_STILL = "SELECT 1 FROM pg_stat_activity WHERE pid = %s AND state = 'idle in transaction'"
