@@ -1,0 +1,144 @@
+"""Redis mode, whatever happens to Redis: it only carries, so everything is settled all the same."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.gateways import hold, slow_down
+from tests.inputs import order
+from tests.scaled import result, write_orders
+from tests.server import Server, lines
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.scaled import Scaled
+    from tests.servers.redis_server import RedisServer
+
+ORDERS = 3000
+PARTITIONS = 16
+# Far fewer messages than the backlogs here have batches.
+FEW = 40
+
+
+def split(file: Path) -> tuple[str, str, str]:
+    """Cut an input into what comes before, while and after something happens."""
+    text = file.read_text().splitlines(keepends=True)
+    third = len(text) // 3
+    return "".join(text[:third]), "".join(text[third : 2 * third]), "".join(text[2 * third :])
+
+
+@pytest.mark.parametrize("kill", [False, True], ids=["restarted", "killed"])
+def test_redis_goes_and_comes_back_in_mid_run(
+    on_own_redis: Scaled, own_redis: RedisServer, *, kill: bool
+) -> None:
+    """What is fed while it is away is accepted then, and settled when it is there again."""
+    scaled = on_own_redis
+    first, second, third = split(write_orders(scaled.folder / "orders.jsonl", ORDERS))
+    running = scaled.start("run", "-", "--workers", "2", "--json", stdin=subprocess.PIPE)
+    assert running.stdin is not None
+    running.stdin.write(first)
+    running.stdin.flush()
+    scaled.until_settled(1)
+    own_redis.stop(kill=kill)
+    running.stdin.write(second)
+    running.stdin.flush()
+    scaled.until_accepted(2 * ORDERS // 3)
+    own_redis.start()
+    running.stdin.write(third)
+    _, err = running.communicate(timeout=90)
+    assert running.returncode == 0, err
+    assert "worker replaced" not in err
+    assert "Redis is away" in err
+    assert len(scaled.assert_serial().status) == ORDERS
+
+
+def test_redis_is_emptied_in_mid_run(on_own_redis: Scaled, own_redis: RedisServer) -> None:
+    scaled = on_own_redis
+    slow_down(scaled, 0.0005)
+    paying = scaled.pay()
+    producing = scaled.start(
+        "produce", write_orders(scaled.folder / "orders.jsonl", ORDERS), "--rate", "1500", "--json"
+    )
+    for goal in range(300, ORDERS, 300):
+        scaled.until_accepted(goal)
+        own_redis.empty()
+    assert result(producing)["created"] == ORDERS
+    scaled.until_settled(ORDERS)
+    assert "worker replaced" not in scaled.stop(paying)
+    assert len(scaled.assert_serial().status) == ORDERS
+
+
+def test_redis_is_emptied_after_the_producers_have_gone(
+    on_own_redis: Scaled, own_redis: RedisServer
+) -> None:
+    """The backlog is of one customer. Only those who pay are left, and need no nudge a batch."""
+    scaled = on_own_redis
+    go = hold(scaled)
+    scaled.environment["BATCH_SIZE"] = "20"
+    paying = scaled.pay()
+    scaled.produce(write_orders(scaled.folder / "orders.jsonl", ORDERS, customers=1))
+    own_redis.empty()
+    go.touch()
+    scaled.until_settled(ORDERS)
+    scaled.stop(paying)
+    meters = scaled.meters()
+    assert meters["settled"] == ORDERS
+    assert sum(meters.values()) - ORDERS < FEW, meters
+    assert len(scaled.assert_serial().status) == ORDERS
+
+
+def test_what_starts_without_redis_settles_when_it_comes(
+    on_own_redis: Scaled, own_redis: RedisServer
+) -> None:
+    """All three services, each with its own orders; what they accept is accepted at once."""
+    scaled = on_own_redis
+    own_redis.stop()
+    server = Server(scaled)
+    try:
+        server.start()
+        paying = scaled.start("pay", "--workers", "1")
+        running = scaled.start(
+            "run", write_orders(scaled.folder / "orders.jsonl", 1000), "--workers", "1", "--json"
+        )
+        answers = server.bulk(lines(order(f"http-{number}") for number in range(500)))
+        assert {answer["code"] for answer in answers} == {202}
+        scaled.until_accepted(1500)
+        assert scaled.settled() == 0
+        own_redis.start()
+        assert result(running)["verified"] is True
+        server.settle()
+        assert "worker replaced" not in scaled.stop(paying)
+        assert server.stop().code == 0
+    finally:
+        server.close()
+    assert len(scaled.assert_serial().status) == 1500
+
+
+def test_a_backlog_needs_few_messages(on_own_redis: Scaled, own_redis: RedisServer) -> None:
+    """Those who come to it say once where to look, and then pay without being told again."""
+    scaled = on_own_redis
+    scaled.environment |= {"BATCH_SIZE": "10", "REDRIVE_AFTER": "600"}
+    scaled.produce(write_orders(scaled.folder / "orders.jsonl", ORDERS))
+    own_redis.empty()
+    server = Server(scaled)
+    try:
+        server.start("--workers", "2")
+        server.settle()
+        nudges = metric(server, "orderly_nudges_total")
+        delivered = metric(server, "orderly_deliveries_total")
+        assert server.stop().code == 0
+    finally:
+        server.close()
+    assert nudges == PARTITIONS
+    assert PARTITIONS <= delivered < FEW
+    scaled.assert_serial()
+
+
+def metric(server: Server, name: str) -> float:
+    """Add up a metric over its labels."""
+    page = server.client.get("/metrics").text
+    return sum(float(line.split()[-1]) for line in page.splitlines() if line.startswith(name))
