@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import ResponseError
 from rq import Queue
+from rq.defaults import RQ_KEY_PREFIX
 from rq.exceptions import NoSuchJobError
 from rq.job import JOB_ID_PATTERN, JobStatus
 from rq.results import Result
@@ -14,7 +15,7 @@ from rq.utils import current_timestamp, now, utcformat
 
 from services.payment.work import Delivery
 from shared.logs import Logger
-from shared.queue.closed_job import FAILURE_TTL, ClosedJob, Refused
+from shared.queue.closed_job import FAILURE_TTL, ClosedJob, Refused, evidence
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,39 +67,74 @@ class PaymentQueue(Queue):
         )
         if entry is None:
             return None
+        job = self._read(entry)
+        if job is None:
+            connection.lrem(self.intermediate_queue_key, 1, entry)
+        return job
+
+    def recover(self) -> None:
+        """Send jobs again whose workers died over them; those that had that too often fail.
+
+        In place of RQ's own: that gives up at the first entry which a stranger has left.
+
+        Raises:
+            RedisError: Redis is away.
+        """
+        connection: Any = self.connection
+        key = self.started_job_registry.key
+        for entry in connection.zrangebyscore(key, 0, current_timestamp()):
+            job = self._read(entry.partition(b":")[0])
+            with connection.pipeline() as pipeline:
+                pipeline.zrem(key, entry)
+                if job is not None and job.get_status(refresh=False) is JobStatus.STARTED:
+                    if job.retries_left:
+                        job.retry(self, pipeline)
+                    else:
+                        self.fail(job.id, "was abandoned: its worker died, once too often")
+                pipeline.execute()
+
+    def _read(self, entry: bytes) -> PaymentJob | None:
+        """Fetch a job by its id; None if there is none, or if it was refused."""
         job_id = entry.decode(errors="replace")
+        if not JOB_ID_PATTERN.fullmatch(job_id):
+            log.warning("queue entry dropped", entry=ascii(entry[:80]), why="it is no job's id")
+            return None
+        job = PaymentJob(job_id, self.connection)
         try:
-            if JOB_ID_PATTERN.fullmatch(job_id):
-                job = PaymentJob(job_id, connection)
-                job.refresh()  # type: ignore[no-untyped-call]
-                return job
-            why = "it is no job's id"
+            job.refresh()  # type: ignore[no-untyped-call]
         except Refused as refusal:
             self.fail(job_id, str(refusal))
-            return None
         except (NoSuchJobError, ResponseError) as error:
-            why = str(error)[:200]
-        # There is no hash that could be kept.
-        connection.lrem(self.intermediate_queue_key, 1, entry)
-        log.warning("queue entry dropped", entry=ascii(entry[:80]), why=why)
+            # There is no hash that could be kept.
+            log.warning("queue entry dropped", entry=job_id, why=str(error)[:200])
+        else:
+            if job.origin == self.name:
+                return job
+            self.fail(job_id, "is another queue's")
         return None
 
     def fail(self, job_id: str, reason: str) -> None:
-        """Put a job into RQ's failed registry; nothing of it is read, or run.
+        """Put a job into RQ's failed registry; nothing of it is run, and little of it is kept.
 
         Raises:
             RedisError: Redis is away.
         """
         log.warning("job refused", job=job_id, why=reason)
         job = PaymentJob(job_id, self.connection)
-        ended: dict[Any, Any] = {
+        data: Any = self.connection.hget(job.key, "data")
+        at = utcformat(now())
+        # In place of the stranger's fields, which RQ's other programs might follow or choke on.
+        failed: dict[Any, Any] = {
             "status": JobStatus.FAILED.value,
             "exc_info": reason,
-            "ended_at": utcformat(now()),
+            "origin": self.name,
+            "created_at": at,
+            "ended_at": at,
+            "data": evidence(data) if data else b"",
         }
-        with self.connection.pipeline(transaction=False) as pipeline:
-            pipeline.lrem(self.intermediate_queue_key, 1, job_id)
-            pipeline.hset(job.key, mapping=ended)
+        with self.connection.pipeline() as pipeline:
+            pipeline.delete(job.key, f"{RQ_KEY_PREFIX}:results:{job_id}")
+            pipeline.hset(job.key, mapping=failed)
             pipeline.expire(job.key, FAILURE_TTL)
             pipeline.zadd(self.failed_job_registry.key, {job_id: current_timestamp() + FAILURE_TTL})
             Result.create_failure(job, FAILURE_TTL, reason, pipeline=pipeline)

@@ -16,8 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import RedisError, ResponseError
 from rq import SimpleWorker
-from rq.registry import FailedJobRegistry, StartedJobRegistry
-from rq.serializers import JSONSerializer
 from rq.suspension import is_suspended
 from rq.timeouts import BaseDeathPenalty
 from rq.utils import now
@@ -216,7 +214,7 @@ class PaymentWorker(SimpleWorker):
             return
         self.connection.delete(on_its_way(self._ledger_id, partition))
 
-    def _keep_up(self, queue: Queue) -> None:
+    def _keep_up(self, queue: PaymentQueue) -> None:
         if time.monotonic() - self._kept_up_at < UPKEEP_SECONDS:
             return
         self._kept_up_at = time.monotonic()
@@ -232,7 +230,7 @@ class PaymentWorker(SimpleWorker):
         except (ResponseError, ValueError) as error:
             log.warning("RQ's registries cannot be cleaned", error=str(error)[:200])
 
-    def _recover_jobs(self, queue: Queue) -> None:
+    def _recover_jobs(self, queue: PaymentQueue) -> None:
         """Send jobs again that their workers left behind; one worker at a time looks for them."""
         key = queue.intermediate_queue_key
         connection: Any = self.connection
@@ -243,8 +241,8 @@ class PaymentWorker(SimpleWorker):
         self._left_behind = between
         if not connection.set(queue.registry_cleaning_key, 1, nx=True, ex=UPKEEP_SECONDS):
             return
-        for registry in (StartedJobRegistry, FailedJobRegistry):
-            registry(queue=queue, job_class=PaymentJob, serializer=JSONSerializer).cleanup()
+        queue.recover()
+        queue.failed_job_registry.cleanup()
         clean_worker_registry(queue)
 
 

@@ -71,12 +71,15 @@ class ClosedJob(Job):
         """
         fields = decode_redis_hash(raw_data)
         _check(fields)
+        # Nobody here reads it, and RQ would unpack it whatever it unpacks to.
+        fields.pop("exc_info", None)
         try:
-            super().restore(raw_data)
+            super().restore(fields)
         except Exception as error:  # noqa: BLE001  whatever RQ makes of a stranger's values
             raise Refused(f"does not decode: {type(error).__name__}: {error}") from None
         self.timeout, self.result_ttl, self.failure_ttl = JOB_TIMEOUT, 0, FAILURE_TTL
         self.retries_left = min(self.retries_left or 0, REDELIVERIES)
+        self.retry_intervals = None  # at once: nobody here moves jobs that wait for their time
 
     @property
     def func(self) -> Callable[[str], None]:
@@ -87,6 +90,18 @@ class ClosedJob(Job):
     success_callback = property(lambda _: None)
     failure_callback = property(lambda _: None)
     stopped_callback = property(lambda _: None)
+
+
+def evidence(data: bytes) -> bytes:
+    """What a refused job's data leaves behind for its operator: JSON, and nothing else.
+
+    RQ's other programs unpack all there is to unpack, and some of them unpickle what they show.
+    """
+    try:
+        json.loads(_unpack(data))
+    except (ValueError, zlib.error, RecursionError):
+        return b""
+    return data
 
 
 def _check(fields: Mapping[str, bytes]) -> None:
@@ -118,8 +133,8 @@ def _unpack(data: bytes) -> bytes:
         unpacked = unpacking.decompress(data, MOST_BYTES)
     except zlib.error:
         return data[:MOST_BYTES]  # RQ reads plain data, too
-    if unpacking.unconsumed_tail:
-        raise ValueError("too large")
+    if unpacking.unconsumed_tail or not unpacking.eof:
+        raise ValueError("too large, or cut off")
     return unpacked
 
 
