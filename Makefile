@@ -10,10 +10,11 @@ PYTHON ?= $(shell for each in python3 python3.14 python3.13 python3.12 python3.1
 	&& { echo $$each; break; }; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint type format bench lock clean
+.PHONY: help run test test-e2e lint type format bench lock clean \
+	up down logs ps scale demo reset doctor
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(VENV)/.runtime ## Pay the sample orders with a fresh ledger, on this machine alone
 	@$(BIN)/orderly run $(SAMPLE) --fresh
@@ -25,8 +26,35 @@ run: $(VENV)/.runtime ## Pay the sample orders with a fresh ledger, on this mach
 	@echo "  orderly run $(SAMPLE)      the same file again: all duplicates"
 	@echo "  orderly run --orders 50000                   as many orders as you like"
 
-test: $(VENV)/.dev ## Run the tests
+up: ## Build and start the containers; QUEUE_MODE=local for a single one
+	@docker/stack.sh up
+
+down: ## Stop the containers; the orders stay
+	@docker/stack.sh down
+
+logs: ## Show what the containers say
+	@docker/stack.sh logs
+
+ps: ## List the containers
+	@docker/stack.sh ps
+
+scale: ## Run N payment containers: make scale N=4
+	@docker/stack.sh scale
+
+demo: ## Send 20,000 new orders through the containers, and prove them; SEED=7 for the same ones
+	@docker/stack.sh demo
+
+reset: ## Remove the containers, all their orders and the passwords; asks, YES=1 does not
+	@docker/stack.sh reset
+
+doctor: ## Say what the containers need that is not there
+	@docker/doctor.sh
+
+test: $(VENV)/.dev ## Run the tests that need no containers
 	@$(BIN)/pytest -n 3 --dist worksteal
+
+test-e2e: $(VENV)/.dev ## Run the tests of the containers
+	@$(BIN)/pytest tests/e2e
 
 lint: $(VENV)/.dev ## Check style and formatting
 	@$(BIN)/ruff check .

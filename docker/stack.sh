@@ -1,0 +1,203 @@
+#!/usr/bin/env bash
+# The stack of containers, as the Makefile's targets call it: up, down, logs, ps, scale, demo, reset.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. docker/lib.sh
+
+SAMPLE=examples/journey-orders.csv
+DEMO_ORDERS=20000
+WAIT_SECONDS=120
+
+up() {
+  choose_mode "${1:-up}"
+  need_engine
+  local trouble
+  for trouble in "$(port_trouble)" "$(secrets_trouble)"; do
+    [ -z "$trouble" ] || fail 2 "$trouble"
+  done
+  [ "$mode" = local ] || make_secrets
+  stop_other
+  say "building the image (the first time takes a minute or two)"
+  quietly compose build || fail 1 "the image could not be built; see above"
+  say "starting the $mode stack"
+  start || {
+    last_words
+    fail 1 "the $mode stack did not come up; see above, and \`make doctor\`"
+  }
+  say "sending the sample; those of its orders that are there already are duplicates"
+  produce "$SAMPLE" --rejects var/sample-rejects.jsonl
+  summary
+}
+
+down() {
+  need_engine
+  quietly compose_all down --remove-orphans
+  say "stopped. The orders stay: \`make up\` goes on with them, \`make reset\` removes them"
+}
+
+logs() {
+  need_engine
+  local follow=
+  if [ -t 1 ]; then
+    follow=--follow
+    say "following all logs; Ctrl-C ends that, and the containers go on. Of one service: docker compose logs SERVICE"
+  fi
+  compose_all logs --tail 100 $follow
+  [ -n "$follow" ] || say "those were the last lines of each service; on a terminal \`make logs\` follows them"
+}
+
+ps() {
+  need_engine
+  compose_all ps --all
+  if [ -n "$(containers)" ]; then
+    say "\`make logs\` shows what they say, \`make down\` stops them"
+  else
+    say "nothing runs; \`make up\` starts it"
+  fi
+}
+
+scale() {
+  local count=${N:-}
+  case $count in
+    '' | *[!0-9]* | 0*) fail 2 "say how many payment containers: make scale N=4" ;;
+  esac
+  choose_mode present
+  need_engine
+  [ "$mode" = redis ] || fail 2 "local mode is one container; PAYMENT_WORKERS=$count QUEUE_MODE=local make up gives it more workers"
+  [ -n "$(containers "$(service producer)")" ] || fail 2 "the redis stack does not run; \`make up\` starts it"
+  quietly compose up --detach --no-build --no-recreate --no-deps --wait --wait-timeout $WAIT_SECONDS --scale "payment=$count" payment || {
+    last_words
+    fail 1 "not all of them came up; see above, and \`make ps\`"
+  }
+  say "$count payment containers run; \`make demo\` gives them work, \`make ps\` lists them"
+}
+
+demo() {
+  up present
+  say "sending ${DEMO_ORDERS} new orders"
+  produce --orders $DEMO_ORDERS ${SEED:+--seed "$SEED"}
+  in_door orderly verify
+  say "that was the demo in $mode mode. \`make demo\` sends new orders again; with SEED=7 it sends the same ones in either mode"
+}
+
+reset() {
+  need_engine
+  say "this removes every order of the project $project in both modes, and the passwords in $secrets"
+  if [ "${YES:-}" != 1 ]; then
+    local answer=
+    [ -t 0 ] || fail 2 "nobody can be asked here; YES=1 make reset does not ask"
+    read -r -p "Remove them? [y/N] " answer
+    case $answer in
+      y | Y | yes) ;;
+      *) fail 1 "nothing was removed" ;;
+    esac
+  fi
+  quietly compose_all down --volumes --remove-orphans
+  rm -rf "$secrets"
+  say "removed. \`make up\` begins with an empty ledger and new passwords"
+}
+
+# Random and made once; all at once, so that there is never a part of them.
+make_secrets() {
+  if [ -d "$secrets" ]; then
+    has_volume postgres || say "the passwords in $secrets are there, and no ledger: it begins empty"
+    return
+  fi
+  local new="$secrets.new" redis ledger
+  redis=$(random) ledger=$(random)
+  rm -rf "$new"
+  (
+    umask 077
+    mkdir -p "$new"
+    printf '%s' "$redis" >"$new/redis_password"
+    printf 'requirepass %s\n' "$redis" >"$new/redis.conf"
+    printf '%s' "$ledger" >"$new/ledger_password"
+  )
+  # The folder lets nobody else in. The files are mounted one by one, for users with other numbers.
+  chmod 444 "$new"/*
+  mv "$new" "$secrets"
+  say "made new passwords in $secrets"
+}
+
+random() { od -An -N24 -tx1 /dev/urandom | tr -d ' \n'; }
+
+# Both stacks have the same address, so only one can run.
+stop_other() {
+  local services="producer payment migrate redis postgres" is=redis
+  [ "$mode" = redis ] && services=local is=local
+  [ -n "$(containers "$(service "${services%% *}")")" ] || return 0
+  say "stopping the $is stack; its orders stay"
+  # shellcheck disable=SC2086  # one word for each service
+  quietly compose_all rm --stop --force $services
+}
+
+start() {
+  local payments
+  # As many as there are: `make scale` should outlast another `make up`.
+  payments=$(containers "$(service payment)" | grep -c . || true)
+  [ "$mode" = redis ] && [ "$payments" -gt 1 ] && set -- --scale "payment=$payments"
+  quietly compose up --detach --no-build --wait --wait-timeout $WAIT_SECONDS "$@"
+}
+
+# What those containers said last that are not as they should be.
+last_words() {
+  local name status
+  docker ps --all --filter "label=com.docker.compose.project=$project" --format '{{.Names}}|{{.Status}}' |
+    while IFS='|' read -r name status; do
+      case $status in
+        *'(healthy)' | 'Exited (0)'* | Created*) continue ;;
+      esac
+      say "$name: $status; it said last:"
+      docker logs --tail 5 "$name" 2>&1 | sed 's/^/  /'
+    done >&2
+}
+
+# Takes orders in and waits until they are settled; in redis mode by the workers that run already.
+produce() {
+  [ "$mode" = local ] || set -- "$@" --workers 0
+  in_door orderly run "$@"
+}
+
+in_door() {
+  local terminal=-T
+  if [ -t 0 ] && [ -t 1 ]; then terminal=; fi
+  compose exec $terminal "$(door)" "$@"
+}
+
+summary() {
+  local ledger address
+  ledger=$(in_door orderly config | awk '$1 == "LEDGER_URL" {print $2}')
+  address=$(compose port "$(door)" 8000)
+  say "up, and the sample is settled"
+  if [ "$mode" = local ]; then
+    echo "  mode     local: the whole pipeline in one container"
+    echo "  ledger   $ledger in the volume ${project}_local"
+  else
+    echo "  mode     redis: RQ on Redis between containers, the ledger in PostgreSQL"
+    echo "  ledger   $ledger in the volume ${project}_postgres"
+  fi
+  echo "  address  http://$address, described at /docs"
+  echo "  next     make demo                 20,000 new orders, then the proof"
+  [ "$mode" = local ] || echo "           make scale N=4            four payment containers"
+  echo "           make logs, make ps        what happens"
+  echo "           make down                 stops it, and keeps the orders"
+  echo "           docker compose exec $(door) orderly status"
+}
+
+# quietly COMMAND...: what it says is of interest on a terminal, or if it fails; and then without what
+# compose says of every step.
+quietly() {
+  local said status=0
+  if [ -t 1 ]; then
+    "$@" || status=$?
+  else
+    said=$("$@" 2>&1) || status=$?
+    [ $status = 0 ] || grep -vE '^ (Container|Image|Network|Volume) ' <<<"$said" | tail -n 40 >&2
+  fi
+  return $status
+}
+
+case ${1:-} in
+  up | down | logs | ps | scale | demo | reset) "$1" ;;
+  *) fail 2 "usage: docker/stack.sh up|down|logs|ps|scale|demo|reset" ;;
+esac
