@@ -1,0 +1,186 @@
+"""What a container may do, who can reach it, and where its passwords are not."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.stack import DOORS, LASTING, SERVICES, Stack
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PAIRS = [(mode, service) for mode, services in SERVICES.items() for service in services]
+RUNNING = [(mode, service) for mode, services in LASTING.items() for service in services]
+
+
+@pytest.fixture
+def owner(request: pytest.FixtureRequest, mode: str) -> Stack:
+    """The stack of the mode that the test is about."""
+    found: Stack = request.getfixturevalue(f"{mode}_stack")
+    return found
+
+
+def passwords(stack: Stack) -> list[str]:
+    names = ("redis_password", "ledger_password")
+    return [(stack.secrets / name).read_text() for name in names]
+
+
+@pytest.mark.parametrize(("mode", "service"), PAIRS)
+def test_a_container_has_no_right_that_it_does_not_need(
+    owner: Stack, mode: str, service: str
+) -> None:
+    for each in owner.inspect(service):
+        host = each["HostConfig"]
+        assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", each["Config"]["User"])
+        assert host["ReadonlyRootfs"] is True
+        assert host["CapDrop"] == ["ALL"]
+        assert not host["CapAdd"]
+        assert host["SecurityOpt"] == ["no-new-privileges:true"]
+        assert host["Privileged"] is False
+        assert host["Init"] is True
+        assert 0 < host["Memory"] <= 2**30
+        assert 0 < host["PidsLimit"] <= 300
+        assert host["LogConfig"]["Config"] == {"max-size": "10m", "max-file": "3"}
+
+
+@pytest.mark.parametrize(("mode", "service"), RUNNING)
+def test_the_kernel_agrees(owner: Stack, mode: str, service: str) -> None:
+    status = owner.inside(service, "cat", "/proc/self/status").out
+    found = dict(re.findall(r"^(\w+):\s+(.*)$", status, flags=re.MULTILINE))
+    assert "0" not in found["Uid"].split()
+    assert found["CapEff"] == found["CapBnd"] == "0" * 16
+    assert found["NoNewPrivs"] == "1"
+    refused = owner.inside(service, "touch", "/usr/a-file")
+    assert refused.code != 0
+    assert "Read-only file system" in refused.err
+
+
+@pytest.mark.parametrize(("mode", "service"), RUNNING)
+def test_it_is_healthy_and_stays_up(owner: Stack, mode: str, service: str) -> None:
+    for each in owner.inspect(service):
+        assert each["State"]["Health"]["Status"] == "healthy"
+        assert each["RestartCount"] == 0
+        assert each["HostConfig"]["RestartPolicy"]["Name"] == "unless-stopped"
+        assert each["Config"]["StopTimeout"] >= 30
+
+
+@pytest.mark.parametrize(("mode", "service"), PAIRS)
+def test_only_the_door_is_published_and_on_this_machine_alone(
+    owner: Stack, mode: str, service: str
+) -> None:
+    for each in owner.inspect(service):
+        bindings = {name: each["HostConfig"]["PortBindings"][name] for name in each["HostConfig"]["PortBindings"]}
+        if service == DOORS[mode]:
+            assert bindings == {"8000/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(owner.port)}]}
+        else:
+            assert bindings == {}
+            assert not any(each["NetworkSettings"]["Ports"].values())
+
+
+@pytest.mark.parametrize("mode", ["local", "redis"])
+def test_the_published_port_listens_on_the_loopback_address_alone(owner: Stack, mode: str) -> None:
+    assert list(listening(owner.port)) == ["0100007F"]
+
+
+def listening(port: int) -> Iterator[str]:
+    """List the addresses on which this machine listens at a port, as the kernel writes them."""
+    for table in ("tcp", "tcp6"):
+        for line in Path("/proc/net", table).read_text().splitlines()[1:]:
+            address, state = line.split()[1], line.split()[3]
+            if state == "0A" and int(address.split(":")[1], 16) == port:
+                yield address.split(":")[0]
+
+
+def test_redis_and_postgresql_are_on_a_network_of_the_containers_alone(redis_stack: Stack) -> None:
+    network = f"{redis_stack.project}_backend"
+    for service in ("redis", "postgres", "migrate", "payment"):
+        for each in redis_stack.inspect(service):
+            assert list(each["NetworkSettings"]["Networks"]) == [network]
+    (found,) = redis_stack.run("docker", "network", "inspect", network).json
+    assert found["Internal"] is True
+    # This machine has no address on it, and so no way in.
+    (subnet,) = (each["Subnet"] for each in found["IPAM"]["Config"])
+    assert not [line for line in routes() if line == subnet.split("/")[0]]
+
+
+def routes() -> Iterator[str]:
+    """List the networks to which this machine has a way."""
+    for line in Path("/proc/net/route").read_text().splitlines()[1:]:
+        raw = bytes.fromhex(line.split()[1])
+        yield ".".join(str(byte) for byte in reversed(raw))
+
+
+def test_redis_and_postgresql_ask_for_their_passwords(redis_stack: Stack) -> None:
+    said = redis_stack.inside("redis", "redis-cli", "ping")
+    assert "NOAUTH" in said.out + said.err
+    wrong = ["env", "PGPASSWORD=wrong", "psql", "-h", "127.0.0.1", "-U", "orderly", "-c", "SELECT 1"]
+    refused = redis_stack.inside("postgres", *wrong)
+    assert refused.code != 0
+    assert "password authentication failed" in refused.err
+
+
+def test_redis_keeps_what_it_has_and_refuses_what_it_cannot_keep(redis_stack: Stack) -> None:
+    program = "REDISCLI_AUTH=$(cat /run/secrets/redis_password) exec redis-cli config get '*'"
+    words = redis_stack.inside("redis", "sh", "-c", program).out.splitlines()
+    found = dict(zip(words[::2], words[1::2], strict=False))
+    assert found["appendonly"] == "yes"
+    assert found["maxmemory-policy"] == "noeviction"
+    assert 0 < int(found["maxmemory"]) < redis_stack.inspect("redis")[0]["HostConfig"]["Memory"]
+
+
+def test_a_password_is_in_its_file_and_nowhere_else(redis_stack: Stack) -> None:
+    places = {"compose config": redis_stack.compose("config").out}
+    for service in SERVICES["redis"]:
+        places[f"inspect {service}"] = json.dumps(redis_stack.inspect(service))
+        places[f"logs {service}"] = redis_stack.compose("logs", service).out
+        for each in redis_stack.ids(service):
+            places[f"processes of {service}"] = redis_stack.run("docker", "top", each, "axww").out
+    image = redis_stack.environment["ORDERLY_IMAGE"]
+    history = redis_stack.run("docker", "history", "--no-trunc", image)
+    places["history"] = history.out + redis_stack.run("docker", "image", "inspect", image).out
+    assert all(places.values())
+    assert len(set(passwords(redis_stack))) == 2
+    for password in passwords(redis_stack):
+        assert len(password) >= 32
+        assert [place for place, text in places.items() if password in text] == []
+
+
+def test_the_files_of_passwords_are_for_their_owner_and_the_containers(redis_stack: Stack) -> None:
+    folder = redis_stack.secrets
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert {path.name for path in folder.iterdir()} == {
+        "redis_password",
+        "redis.conf",
+        "ledger_password",
+    }
+    assert redis_stack.run("git", "check-ignore", "-q", str(folder / "redis_password")).code == 0
+
+
+@pytest.mark.parametrize("mode", ["local", "redis"])
+def test_the_image_has_what_it_needs_and_no_more(owner: Stack, mode: str) -> None:
+    look = "import sys; print(sys.prefix); import pip"
+    found = owner.python(DOORS[mode], look)
+    assert found.out == "/opt/orderly\n"
+    assert "No module named 'pip'" in found.err
+    listed = owner.inside(DOORS[mode], "sh", "-c", "ls -A /orderly /orderly/examples; ls /src").out
+    assert "journey-orders.csv" in listed
+    for name in ("tests", ".git", ".secrets", "Makefile", "shared"):
+        assert name not in listed.split()
+    where = "import shared; print(shared.__file__)"
+    assert owner.python(DOORS[mode], where).out.startswith("/opt/orderly/lib/")
+
+
+@pytest.mark.usefixtures("engine")
+def test_the_image_says_what_it_is(local_stack: Stack) -> None:
+    result = local_stack.run("docker", "image", "inspect", local_stack.environment["ORDERLY_IMAGE"])
+    config: dict[str, Any] = result.json[0]["Config"]
+    assert config["User"] == "10001:10001"
+    assert config["Entrypoint"] == ["orderly"]
+    assert config["Healthcheck"]["Test"] == ["CMD", "orderly", "healthcheck", "serve"]
+    assert "PYTHONUNBUFFERED=1" in config["Env"]
+    assert config["Labels"]["org.opencontainers.image.title"] == "Orderly"
