@@ -183,9 +183,7 @@ class _Run:
     def _show(self, phase: str) -> None:
         if phase == "draining":
             self._say_once("settling what was accepted; a second signal stops at once")
-        if self._plan.settles and not self._has_workers and self._report.seconds > LONELY_SECONDS:
-            if self._ledger.database.ask(present):
-                self._said.add(NOBODY_PAYS)
+        if self._is_lonely():
             self._say_once(NOBODY_PAYS)
         now = self._ledger.database.ask(totals)
         before = self._totals_before
@@ -193,6 +191,16 @@ class _Run:
         now.declined -= before.declined
         now.dead -= before.dead
         self._display.update(Progress(self._reader.share, self._feed.received, now, phase))
+
+    def _is_lonely(self) -> bool:
+        """Whether this run waits for workers elsewhere, and there are none."""
+        if self._has_workers or not self._plan.settles or NOBODY_PAYS in self._said:
+            return False
+        if self._report.seconds < LONELY_SECONDS:
+            return False
+        if self._ledger.database.ask(present):
+            self._has_workers = True  # elsewhere
+        return not self._has_workers
 
     def _say_once(self, line: str) -> None:
         if line not in self._said:
