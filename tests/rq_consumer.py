@@ -35,6 +35,9 @@ class _Settled:
         return Delivery.FRESH
 
 
+_SETTLED = cast("Rounds", _Settled())
+
+
 class RedisDeliveries(Deliveries):
     """A worker's end; travels to another process as an argument, and connects there."""
 
@@ -49,12 +52,10 @@ class RedisDeliveries(Deliveries):
         """RQ's worker."""
         if self._worker is None:
             queue = rq_queue(connect(self._url), self._ledger_id, PaymentQueue, PaymentJob)
-            rounds = cast("Rounds", _Settled())
             vitals = Vitals([0] * Vitals.SIZE)
             stop = threading.Event()
             rest = _Rest(vitals, stop)
-            self._worker = PaymentWorker(queue, self._ledger_id, rounds, vitals, rest, stop)
-            at_work.set(rounds)
+            self._worker = PaymentWorker(queue, self._ledger_id, _SETTLED, vitals, rest, stop)
         return self._worker
 
     def receive(self, timeout: float) -> bytes | None:
@@ -70,6 +71,7 @@ class RedisDeliveries(Deliveries):
 
     def done(self) -> None:
         assert self._job is not None, "nothing was received"
+        at_work.set(_SETTLED)  # each thread has its own
         # Not PaymentWorker's, which begins with what receive() has done.
         SimpleWorker.execute_job(self.worker, self._job, self.worker.queues[0])
         self._job = None
