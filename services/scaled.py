@@ -35,6 +35,24 @@ class ScaledPipeline(Pipeline):
         super().__init__(ledger, settings, run_id=run_id, niceness=niceness)
         self.queue = RedisQueue(settings.redis_url, ledger.ledger_id)
 
+    def start(self) -> None:
+        """See the base class.
+
+        Raises:
+            QueueUnavailable: Redis refuses the password.
+        """
+        self.queue.check()
+        super().start()
+
+    def watch(self, timeout: float) -> None:
+        """See the base class.
+
+        Raises:
+            QueueUnavailable: Redis was never there.
+        """
+        super().watch(timeout)
+        self.queue.check()
+
     def crew(self, connection: sa.Connection | None) -> Crew | None:
         """Sum up all workers that have been reported, wherever they run."""
         return None if connection is None else Crew.reported(reported(connection))

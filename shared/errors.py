@@ -6,6 +6,7 @@ OrderlyError
 ├── InputError              2  an input that cannot be opened, or has the wrong header
 ├── LedgerUnavailable       3  the ledger cannot be reached, read or written
 │   └── LedgerInterrupted   3  it went away in between: what was written last may be there, or not
+├── QueueUnavailable        3  the queue's server lets nobody in, or was never there
 ├── OutputUnavailable       3  the rejects file or standard output takes no more
 ├── WorkersFailed           1  payment workers die as soon as they start
 ├── InvalidOrder            -  an order breaks the schema: it is rejected, the run goes on
@@ -75,6 +76,12 @@ class LedgerInterrupted(LedgerUnavailable):
 
     If it was about to commit, it may have committed, or not.
     """
+
+
+class QueueUnavailable(OrderlyError):
+    """The queue's server refuses us, or has not answered since the start; names its URL."""
+
+    exit_code = 3
 
 
 class OutputUnavailable(OrderlyError):

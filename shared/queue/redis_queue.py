@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import redis
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 from redis.retry import Retry as RedisRetry
 from rq import Queue, Retry
 from rq.serializers import JSONSerializer
 
+from shared.errors import QueueUnavailable
 from shared.logs import Logger
 from shared.queue.closed_job import FAILURE_TTL, FUNCTION, JOB_TIMEOUT, REDELIVERIES, ClosedJob
 from shared.queue.port import OrderQueue
@@ -37,6 +38,9 @@ ANSWER_SECONDS = 2.0
 
 _ON_ITS_WAY_SECONDS = 2.0
 """For so long a message that was not taken stands for those after it, in case it was lost."""
+
+START_SECONDS = 15.0
+"""How long to try before a server that has never answered counts as not to be reached."""
 
 _REST_LEAST = 0.1
 _REST_MOST = 2.0
@@ -114,6 +118,8 @@ class RedisQueue(OrderQueue):
         self._unsure: set[int] = set()
         self._rest = 0.0
         self._rests_until = 0.0
+        self._gives_up_at: float | None = time.monotonic() + START_SECONDS
+        self._asks_at = 0.0
 
     def put(self, messages: Iterable[Message]) -> None:
         """See the port."""
@@ -158,6 +164,34 @@ class RedisQueue(OrderQueue):
     def close(self) -> None:
         """See the port. What is in Redis stays there, for the workers elsewhere."""
         self._redis.close()
+
+    def check(self) -> None:
+        """Raise what leaves no hope: as long as Redis has never answered, it may not be there.
+
+        Once it has, nobody needs to know: what it does not carry is in the journal.
+
+        Raises:
+            QueueUnavailable: It refuses the password, or has not answered for START_SECONDS.
+        """
+        now = time.monotonic()
+        if self._gives_up_at is None or now < self._asks_at:
+            return
+        self._asks_at = now + _REST_LEAST
+        try:
+            self._redis.ping()
+        except (AuthenticationError, NoPermissionError):
+            raise QueueUnavailable(
+                f"queue {self._name} refuses the user or the password; see to REDIS_URL and "
+                "REDIS_PASSWORD_FILE"
+            ) from None
+        except RedisError:
+            if now > self._gives_up_at:
+                raise QueueUnavailable(
+                    f"queue {self._name} cannot be reached; see whether Redis runs, and to "
+                    "REDIS_URL; what was accepted is kept"
+                ) from None
+        else:
+            self._gives_up_at = None
 
     @property
     def is_away(self) -> bool:
