@@ -76,6 +76,11 @@ class RedisDeliveries(Deliveries):
         SimpleWorker.execute_job(self.worker, self._job, self.worker.queues[0])
         self._job = None
 
+    def recover(self) -> None:
+        """Look for what others left behind, as every worker does now and then."""
+        queue: Any = self.worker.queues[0]
+        self.worker._recover_jobs(queue)
+
     def close(self) -> None:
         if self._worker is not None:
             self._worker.connection.close()

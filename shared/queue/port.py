@@ -26,12 +26,12 @@ class OrderQueue(ABC):
 
     @abstractmethod
     def put(self, messages: Iterable[Message]) -> None:
-        """Hand messages, which are UTF-8 text, to consumers; one that takes several gets them in order.
+        """Hand messages to the consumers of their partitions; each gets its own in order.
 
-        Does not block for room. A message for which there is none is dropped, and a nudge for its
-        partition is owed in its place: its consumer reads the journal instead. One for a
-        partition whose last message has not been taken yet may be dropped, too: whoever takes
-        that one settles all that is in the journal by then.
+        They are UTF-8 text. Does not block for room. A message for which there is none is
+        dropped, and a nudge for its partition is owed in its place: its consumer reads the
+        journal instead. One for a partition whose last message has not been taken yet may be
+        dropped, too: whoever takes that one settles all that is in the journal by then.
         """
 
     @abstractmethod

@@ -88,10 +88,9 @@ def test_what_a_consumer_took_and_never_began_comes_again(remote: RedisBackend) 
     remote.queue.put([message(0)])
     assert lost.receive(PROMPTLY) == message(0).body
     assert other.receive(0) is None
-    queue = other.worker.queues[0]
-    other.worker._recover_jobs(queue)  # sees it for the first time: it may be about to begin
+    other.recover()  # sees it for the first time: it may be about to begin
     assert other.receive(0) is None
-    other.worker._recover_jobs(queue)
+    other.recover()
     assert taken(other) == [message(0).body]
     assert remote.queue.join(PROMPTLY)
 
