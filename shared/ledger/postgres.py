@@ -50,6 +50,12 @@ _DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
 
 _HOPELESS = ("28", "3D")
 _PASSING = ("57", "25P03", "08", "40", "55P03")
+# What a server says that lets nobody in comes without a state, as text.
+_REFUSALS = {
+    r"authentication failed|no password supplied|no pg_hba.conf entry|role .* does not exist": "28",
+    r"database .* does not exist": "3D",
+    r"too many clients|too many connections|connection slots": "53",
+}
 _REMEDIES = {
     "28": "refuses the user or the password; see to LEDGER_URL and LEDGER_PASSWORD_FILE",
     "3D": "has no such database; create it, or name another one in LEDGER_URL",
@@ -118,7 +124,7 @@ class PostgresBackend:
             try:
                 return psycopg.connect(*arguments, **options)
             except psycopg.OperationalError as error:
-                state = error.sqlstate or ""
+                state = _state(error) or ""
                 if time.monotonic() > deadline or state.startswith(_HOPELESS):
                     raise
                 time.sleep(_POLL_SECONDS)
@@ -204,13 +210,13 @@ class PostgresBackend:
     @staticmethod
     def is_passing(error: BaseException) -> bool:
         """See the port."""
-        state = getattr(error, "sqlstate", None)
+        state = _state(error)
         return state is None or state.startswith(_PASSING)
 
     @staticmethod
     def remedy(error: BaseException) -> str | None:
         """See the port."""
-        state = getattr(error, "sqlstate", None)
+        state = _state(error)
         if state is None:
             # Without a state it is the connection that failed, and not the server that answered.
             lost = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
@@ -226,6 +232,14 @@ class PostgresBackend:
             yield connection
         finally:
             connection.close()
+
+
+def _state(error: BaseException) -> str | None:
+    """Find an error's SQLSTATE; libpq keeps none of a connection that was never made."""
+    state: str | None = getattr(error, "sqlstate", None)
+    if state is None and isinstance(error, psycopg.OperationalError):
+        return next((each for sign, each in _REFUSALS.items() if re.search(sign, str(error))), None)
+    return state
 
 
 def _hide_rows(context: sa.ExceptionContext) -> None:
