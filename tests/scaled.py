@@ -73,7 +73,8 @@ class Scaled(Orderly):
         try:
             if self._connection is None:
                 self._connection = self.connect(autocommit=True)
-            return self._connection.execute(statement.encode(), parameters).fetchall()
+            placed = statement.replace("?", "%s").encode()
+            return self._connection.execute(placed, parameters or None).fetchall()
         except psycopg.OperationalError:
             if self._connection is not None:
                 self._connection.close()

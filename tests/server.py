@@ -7,9 +7,8 @@ import os
 import re
 import signal
 import socket
-import sqlite3
 import threading
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -153,9 +152,8 @@ class Server:
         return eventually(settled, what="nothing is open", within=within) or {}
 
     def query(self, statement: str, *parameters: Any) -> list[Any]:
-        """Ask the ledger's file, beside the service."""
-        with closing(sqlite3.connect(self.ledger, timeout=30)) as connection:
-            return connection.execute(statement, parameters).fetchall()
+        """Ask the ledger's database, beside the service."""
+        return self.orderly.query(statement, *parameters)
 
     @contextmanager
     def connected(self) -> Iterator[socket.socket]:

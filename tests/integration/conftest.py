@@ -39,6 +39,48 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         orderly.close()
 
 
+@pytest.fixture(scope="session")
+def scaled_shop(
+    tmp_path_factory: pytest.TempPathFactory, postgres: Postgres, redis_server: Redis
+) -> Iterator[Server]:
+    """``shop`` in redis mode: a service that takes orders in, and another that pays them."""
+    folder, database = tmp_path_factory.mktemp("scaled-shop"), postgres.new_database()
+    scaled = Scaled(folder, ledger_url=database, redis_url=redis_server.url)
+    service = Server(scaled)
+    try:
+        paying = scaled.pay(1)
+        yield service.start()
+        service.settle()
+        assert service.stop().code == 0, service.said
+        scaled.stop(paying)
+        scaled.assert_serial()
+    finally:
+        service.close()
+        scaled.close()
+
+
+@pytest.fixture(params=["shop", "scaled_shop"], ids=["local", "redis"])
+def any_shop(request: pytest.FixtureRequest) -> Server:
+    """A running service that tests share, of each mode: for what the mode could change."""
+    service: Server = request.getfixturevalue(request.param)
+    return service
+
+
+@pytest.fixture(params=["server", "scaled_server"], ids=["local", "redis"])
+def any_server(request: pytest.FixtureRequest) -> Server:
+    """A service of each mode that is not started yet."""
+    service: Server = request.getfixturevalue(request.param)
+    return service
+
+
+@pytest.fixture
+def scaled_server(scaled: Scaled) -> Iterator[Server]:
+    """A service in redis mode that is not started yet; nobody pays."""
+    service = Server(scaled)
+    yield service
+    service.close()
+
+
 @pytest.fixture
 def scaled(tmp_path: Path, postgres: Postgres, redis_server: Redis) -> Iterator[Scaled]:
     """The services of redis mode, with a ledger of this test's own on servers that all share."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import signal
-import sqlite3
 import subprocess
 from functools import partial
 from typing import TYPE_CHECKING
@@ -45,16 +44,8 @@ def left_open(orderly: Orderly) -> int:
 
 
 def _query(orderly: Orderly, statement: str) -> int:
-    if not orderly.ledger.exists():
-        return 0
-    connection = sqlite3.connect(orderly.ledger, timeout=10)
-    try:
-        (count,) = connection.execute(statement).fetchone()
-    except sqlite3.OperationalError:
-        return 0  # the tables are about to be made
-    finally:
-        connection.close()
-    return int(count)
+    found = orderly.query(statement)
+    return int(found[0][0]) if found else 0
 
 
 def has_settled_more(orderly: Orderly, before: int) -> bool:

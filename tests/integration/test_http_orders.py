@@ -51,32 +51,32 @@ def at_once(senders: int, send: Callable[[int], httpx.Response]) -> list[httpx.R
         return list(threads.map(wait_and_send, range(senders)))
 
 
-def test_a_new_order_is_accepted_and_says_where_it_is(shop: Server) -> None:
-    response = shop.place(order("new-1"))
+def test_a_new_order_is_accepted_and_says_where_it_is(any_shop: Server) -> None:
+    response = any_shop.place(order("new-1"))
     assert response.status_code == 202
     assert response.headers["content-type"] == "application/json"
     assert response.headers["location"] == "/orders/new-1"
     assert response.json() == {"order_id": "new-1", "status": "open"}
-    story = shop.client.get(response.headers["location"]).json()
+    story = any_shop.client.get(response.headers["location"]).json()
     assert (story["order_id"], story["total"]) == ("new-1", 100)
 
 
-def test_a_202_is_in_the_ledger_when_its_sender_has_it(shop: Server) -> None:
+def test_a_202_is_in_the_ledger_when_its_sender_has_it(any_shop: Server) -> None:
     for number in range(50):
-        assert shop.place(order(f"durable-{number}")).status_code == 202
-        found = shop.query("SELECT 1 FROM identities WHERE order_id = ?", f"durable-{number}")
+        assert any_shop.place(order(f"durable-{number}")).status_code == 202
+        found = any_shop.query("SELECT 1 FROM identities WHERE order_id = ?", f"durable-{number}")
         assert found == [(1,)]
 
 
-def test_what_was_acknowledged_survives_a_kill_in_mid_flood(server: Server) -> None:
-    server.start()
+def test_what_was_acknowledged_survives_a_kill_in_mid_flood(any_server: Server) -> None:
+    any_server.start()
     acknowledged: list[str] = []
 
     def flood(customer: int) -> None:
         for number in range(100_000):
             order_id = f"{customer}-{number}"
             try:
-                response = server.place(order(order_id, f"c-{customer}"))
+                response = any_server.place(order(order_id, f"c-{customer}"))
             except httpx.TransportError:
                 return
             assert response.status_code == 202, response.text
@@ -85,14 +85,14 @@ def test_what_was_acknowledged_survives_a_kill_in_mid_flood(server: Server) -> N
     with ThreadPoolExecutor(8) as senders:
         floods = [senders.submit(flood, customer) for customer in range(8)]
         eventually(lambda: len(acknowledged) > 300, within=30)
-        server.stop(signal.SIGKILL)
+        any_server.stop(signal.SIGKILL)
         for each in floods:
             each.result(timeout=30)
-    kept = {order_id for (order_id,) in server.query("SELECT order_id FROM identities")}
+    kept = {order_id for (order_id,) in any_server.query("SELECT order_id FROM identities")}
     assert set(acknowledged) <= kept
     assert len(kept) <= len(acknowledged) + 8  # whoever waited for an answer may be among them
-    server.orderly.json("run")
-    assert set(server.orderly.assert_serial().status) == kept
+    any_server.orderly.json("run")
+    assert set(any_server.orderly.assert_serial().status) == kept
 
 
 def test_who_looks_at_the_ledger_beside_the_service_loses_it_nothing(server: Server) -> None:
@@ -112,12 +112,12 @@ def test_who_looks_at_the_ledger_beside_the_service_loses_it_nothing(server: Ser
     assert accepted(server.orderly) == 3
 
 
-def test_a_duplicate_is_told_what_has_become_of_the_first(shop: Server) -> None:
+def test_a_duplicate_is_told_what_has_become_of_the_first(any_shop: Server) -> None:
     paid, declined = order("dup-paid", "rich"), order("dup-declined", "poor", 100_001)
-    assert [shop.place(each).status_code for each in (paid, declined)] == [202, 202]
-    shop.settle()
+    assert [any_shop.place(each).status_code for each in (paid, declined)] == [202, 202]
+    any_shop.settle()
     for fields, status in ((paid, "paid"), (declined, "declined")):
-        response = shop.place(fields)
+        response = any_shop.place(fields)
         assert response.status_code == 200
         assert response.headers["location"] == f"/orders/{fields['order_id']}"
         assert response.json() == {"order_id": fields["order_id"], "status": status}
@@ -133,32 +133,32 @@ def test_the_same_content_written_otherwise_is_a_duplicate(shop: Server) -> None
     assert shop.place(escaped.encode()).status_code == 200
 
 
-def test_a_known_id_with_other_content_is_a_conflict(shop: Server) -> None:
-    assert shop.place(order("clash")).status_code == 202
+def test_a_known_id_with_other_content_is_a_conflict(any_shop: Server) -> None:
+    assert any_shop.place(order("clash")).status_code == 202
     for other in (
         order("clash", amount=101),
         order("clash", "c-2"),
         order("clash", currency="EUR"),
     ):
-        document = problem_of(shop.place(other), 409, "conflict")
+        document = problem_of(any_shop.place(other), 409, "conflict")
         assert "clash" in document["detail"]
-    story = shop.client.get("/orders/clash").json()
+    story = any_shop.client.get("/orders/clash").json()
     assert (story["customer_id"], story["total"], story["currency"]) == ("c-1", 100, "USD")
 
 
 @pytest.mark.parametrize("round_", range(4))
-def test_one_order_sent_by_many_at_once_is_accepted_once(shop: Server, round_: int) -> None:
+def test_one_order_sent_by_many_at_once_is_accepted_once(any_shop: Server, round_: int) -> None:
     fields = order(f"at-once-{round_}", amount=1)
-    responses = at_once(24, lambda _: shop.place(fields))
+    responses = at_once(24, lambda _: any_shop.place(fields))
     assert Counter(each.status_code for each in responses) == {202: 1, 200: 23}
     assert {each.json()["order_id"] for each in responses} == {f"at-once-{round_}"}
 
 
-def test_one_id_sent_at_once_with_many_contents_goes_to_one_of_them(shop: Server) -> None:
-    responses = at_once(24, lambda number: shop.place(order("contested", f"c-{number}")))
+def test_one_id_sent_at_once_with_many_contents_goes_to_one_of_them(any_shop: Server) -> None:
+    responses = at_once(24, lambda number: any_shop.place(order("contested", f"c-{number}")))
     assert Counter(each.status_code for each in responses) == {202: 1, 409: 23}
     (winner,) = [at for at, each in enumerate(responses) if each.status_code == 202]
-    assert shop.client.get("/orders/contested").json()["customer_id"] == f"c-{winner}"
+    assert any_shop.client.get("/orders/contested").json()["customer_id"] == f"c-{winner}"
 
 
 def test_an_order_without_an_id_gets_a_uuid_that_sorts_by_time(shop: Server) -> None:
@@ -179,15 +179,17 @@ def test_an_order_without_an_id_gets_a_uuid_that_sorts_by_time(shop: Server) -> 
     assert shop.client.get(f"/orders/{ids[7]}").json()["customer_id"] == "c-1"
 
 
-def test_an_idempotency_key_names_the_order_that_has_no_id(shop: Server) -> None:
-    assert shop.place(without_id(), Idempotency_Key="key-1").headers["location"] == "/orders/key-1"
-    again = shop.place(without_id(), Idempotency_Key="key-1")
+def test_an_idempotency_key_names_the_order_that_has_no_id(any_shop: Server) -> None:
+    assert (
+        any_shop.place(without_id(), Idempotency_Key="key-1").headers["location"] == "/orders/key-1"
+    )
+    again = any_shop.place(without_id(), Idempotency_Key="key-1")
     assert (again.status_code, again.json()["order_id"]) == (200, "key-1")
-    other = shop.place(without_id(amount=5), Idempotency_Key="key-1")
+    other = any_shop.place(without_id(amount=5), Idempotency_Key="key-1")
     problem_of(other, 409, "conflict")
-    assert shop.place(order("key-1")).status_code == 200
+    assert any_shop.place(order("key-1")).status_code == 200
     padded = b" \r\n\t" + json.dumps(without_id()).encode() + b"\n"
-    assert shop.place(padded, Idempotency_Key="key-1").status_code == 200
+    assert any_shop.place(padded, Idempotency_Key="key-1").status_code == 200
 
 
 def test_an_idempotency_key_does_not_rename_an_order_that_has_an_id(shop: Server) -> None:

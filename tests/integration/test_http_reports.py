@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sqlite3
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -13,13 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from shared.ledger.opening import open_ledger
+from shared.settings import load_settings
 from tests.books import order
 from tests.eventually import eventually
-from tests.orderly import Orderly
+from tests.orderly import Orderly, workers_of
+from tests.scaled import Scaled
 from tests.server import Server, lines, problem_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.servers.postgres_server import Postgres
+    from tests.servers.redis_server import Redis
 
 PERMANENT, SEED = 0.4, 7
 DECIDED = 90
@@ -42,12 +47,22 @@ def name(prefix: str, *fate: str) -> str:
     )
 
 
-@pytest.fixture(scope="module")
-def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A service with orders of every status, whose gateway fails now and then."""
-    orderly = Orderly(
-        tmp_path_factory.mktemp("desk"), {"GATEWAY_FAULTS": f"permanent={PERMANENT},seed={SEED}"}
-    )
+@pytest.fixture(scope="module", params=["local", "redis"])
+def desk(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """A service with orders of every status, whose gateway fails now and then, in each mode."""
+    folder = tmp_path_factory.mktemp("desk")
+    faults = {"GATEWAY_FAULTS": f"permanent={PERMANENT},seed={SEED}"}
+    if request.param == "redis":
+        database: Postgres = request.getfixturevalue("postgres")
+        queue: Redis = request.getfixturevalue("redis_server")
+        orderly: Orderly = Scaled(
+            folder, faults, ledger_url=database.new_database(), redis_url=queue.url
+        )
+        orderly.start("pay")
+    else:
+        orderly = Orderly(folder, faults)
     service = Server(orderly)
     try:
         service.start()
@@ -215,21 +230,26 @@ def test_the_status_is_that_of_the_command(desk: Server) -> None:
         lambda: steady(desk.client.get("/status").json()) == steady(desk.orderly.json("status"))
     )
     told = desk.client.get("/status").json()
-    assert {worker["pid"] for worker in told["workers"]} == set(desk.workers)
-    assert told["ledger"] == "sqlite:///var/orderly.db"
+    supervisors = [desk.pid, *(each.pid for each in desk.orderly.started)]
+    assert {worker["pid"] for worker in told["workers"]} == set().union(
+        *map(workers_of, supervisors)
+    )
+    assert told["ledger"] == desk.orderly.environment.get("LEDGER_URL", "sqlite:///var/orderly.db")
+    assert told["mode"] == desk.orderly.environment.get("QUEUE_MODE", "local")
 
 
 def test_the_proof_is_that_of_the_command_also_where_it_fails(desk: Server) -> None:
     proof = desk.client.get("/verify")
     assert proof.json() == desk.orderly.json("verify")
     assert proof.json()["ok"]
-    spoil = "UPDATE transfers SET amount = amount {} 1 WHERE order_id = ?"
+    spoil = "UPDATE transfers SET amount = amount {} 1 WHERE order_id = '{}'"
     spoilt = next(each["order_id"] for each in listed(desk, status="paid"))
 
     def write(sign: str) -> None:
-        with closing(sqlite3.connect(desk.ledger, timeout=30)) as connection:
-            connection.execute(spoil.format(sign), (spoilt,))
-            connection.commit()
+        url = desk.orderly.environment.get("LEDGER_URL", f"sqlite:///{desk.ledger}")
+        database = open_ledger(load_settings(ledger_url=url), create=False).database
+        with closing(database), database.write() as connection:
+            connection.exec_driver_sql(spoil.format(sign, spoilt))
 
     write("+")
     try:
