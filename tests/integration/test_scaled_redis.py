@@ -99,11 +99,12 @@ def test_what_starts_without_redis_settles_when_it_comes(
     own_redis.stop()
     server = Server(scaled)
     try:
-        server.start()
+        # All at once: each of them gives up if Redis has not come after a while.
         paying = scaled.start("pay", "--workers", "1")
         running = scaled.start(
             "run", write_orders(scaled.folder / "orders.jsonl", 1000), "--workers", "1", "--json"
         )
+        server.start()
         answers = server.bulk(lines(order(f"http-{number}") for number in range(500)))
         assert {answer["code"] for answer in answers} == {202}
         scaled.until_accepted(1500)
