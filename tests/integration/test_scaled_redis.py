@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -97,8 +98,7 @@ def test_what_starts_without_redis_settles_when_it_comes(
     """All three services, each with its own orders; what they accept is accepted at once."""
     scaled = on_own_redis
     own_redis.stop()
-    server = Server(scaled)
-    try:
+    with closing(Server(scaled)) as server:
         server.start()
         paying = scaled.start("pay", "--workers", "1")
         running = scaled.start(
@@ -113,8 +113,6 @@ def test_what_starts_without_redis_settles_when_it_comes(
         server.settle()
         assert "worker replaced" not in scaled.stop(paying)
         assert server.stop().code == 0
-    finally:
-        server.close()
     assert len(scaled.assert_serial().status) == 1500
 
 
@@ -124,15 +122,12 @@ def test_a_backlog_needs_few_messages(on_own_redis: Scaled, own_redis: RedisServ
     scaled.environment |= {"BATCH_SIZE": "10", "REDRIVE_AFTER": "600"}
     scaled.produce(write_orders(scaled.folder / "orders.jsonl", ORDERS))
     own_redis.empty()
-    server = Server(scaled)
-    try:
+    with closing(Server(scaled)) as server:
         server.start("--workers", "2")
         server.settle()
         nudges = metric(server, "orderly_nudges_total")
         delivered = metric(server, "orderly_deliveries_total")
         assert server.stop().code == 0
-    finally:
-        server.close()
     assert nudges == PARTITIONS
     assert PARTITIONS <= delivered < FEW
     scaled.assert_serial()
