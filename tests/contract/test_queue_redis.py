@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from services.payment.job import PaymentQueue
 from shared.queue import redis_queue
 from shared.queue.redis_queue import ROOM, RedisQueue
 from tests.eventually import eventually
@@ -89,6 +90,7 @@ def test_what_a_consumer_took_and_never_began_comes_again(remote: RedisBackend) 
     assert lost.receive(PROMPTLY) == message(0).body
     assert other.receive(0) is None
     queue = other.worker.queues[0]
+    assert isinstance(queue, PaymentQueue)
     other.worker._recover_jobs(queue)  # sees it for the first time: it may be about to begin
     assert other.receive(0) is None
     other.worker._recover_jobs(queue)

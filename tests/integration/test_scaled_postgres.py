@@ -87,6 +87,27 @@ def test_answers_to_commits_are_lost(on_own_postgres: Scaled, own_postgres: Post
         way.close()
 
 
+def test_a_run_loses_answers_from_its_start_to_its_proof(
+    on_own_postgres: Scaled, own_postgres: PostgresServer
+) -> None:
+    """Wherever in between it is: each run loses others."""
+    scaled = on_own_postgres
+    way = LossyWay(own_postgres.over_tcp(scaled.ledger_url))
+    scaled.environment["LEDGER_URL"] = way.url
+    try:
+        for every in (3, 4, 5):
+            way.every, before = every, way.lost
+            file = write_orders(scaled.folder / f"{every}.jsonl", 200, name=f"run-{every}")
+            report = scaled.json("run", file, "--workers", "1")
+            assert report["created"] == 200
+            assert report["verified"] is True
+            assert way.lost > before
+        way.every = 0
+        assert len(scaled.assert_serial().status) == 600
+    finally:
+        way.close()
+
+
 def test_clients_that_try_again_have_each_order_settled_once(
     on_own_postgres: Scaled, own_postgres: PostgresServer
 ) -> None:
