@@ -128,7 +128,7 @@ def test_a_backlog_needs_few_messages(on_own_redis: Scaled, own_redis: RedisServ
     """Those who come to it say once where to look, and then pay without being told again."""
     scaled = on_own_redis
     scaled.environment |= {"BATCH_SIZE": "10", "REDRIVE_AFTER": "600"}
-    scaled.produce(write_orders(scaled.folder / "orders.jsonl", ORDERS))
+    scaled.produce(write_orders(scaled.folder / "orders.jsonl", ORDERS // 2))
     own_redis.empty()
     with closing(Server(scaled)) as server:
         server.start("--workers", "2")
