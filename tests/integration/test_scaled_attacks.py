@@ -38,7 +38,7 @@ def besieged(scaled: Scaled) -> Iterator[Server]:
         service.start("--workers", "2")
         pids = service.workers
         yield service
-        service.settle()
+        scaled.until_settled(scaled.accepted())
         assert service.workers == pids
         assert service.stop().code == 0
         scaled.assert_serial()
@@ -87,6 +87,7 @@ def test_messages_that_the_journal_does_not_vouch_for_change_nothing(
     scaled: Scaled, besieged: Server, listener: socket.socket
 ) -> None:
     place(besieged, "before", 400)
+    scaled.until_settled(400)
     it = attacker(scaled, listener)
     ((genuine,),) = scaled.query(
         "SELECT convert_from(body, 'UTF8') FROM journal ORDER BY partition LIMIT 1"
@@ -158,7 +159,6 @@ def test_junk_in_queue_and_registries_is_taken_out(
 
     eventually(is_clean, within=60, what="nothing is left of it")
     assert not it.refused()
-    besieged.settle()
     place(besieged, "after", 200)
 
 

@@ -126,7 +126,7 @@ def test_clients_that_try_again_have_each_order_settled_once(
             own_postgres.restart(kill=True)
         for each in clients:
             each.join(timeout=60)
-        server.settle()
+        scaled.until_settled(4 * EACH)
         assert server.stop().code == 0
     assert len(accepted) == len(set(accepted)) == 4 * EACH
     assert scaled.assert_serial().status.keys() == set(accepted)
