@@ -45,9 +45,13 @@ def test_a_service_that_ends_leaves_the_rest_to_another(scaled: Scaled) -> None:
     workers = "SELECT count(DISTINCT worker) FROM outcomes"
     eventually(lambda: scaled.count(workers) == 3, within=30, what="all have settled some")
     kill(dying.pid)
+    (worker,) = workers_of(leaving.pid)
     said = scaled.stop(leaving)
     assert "finishing what is in hand" in said
     assert scaled.left_open() > 0
+    # What it did at the very end is counted, too.
+    by_it = "SELECT count(*) FROM outcomes WHERE worker LIKE %s"
+    assert scaled.meters("departed")["settled"] == scaled.count(by_it, f"%:{worker}")
     dying.communicate()
     for each in (leaving, dying):
         eventually(lambda: not processes_of(each.pid), what="no process is left")  # noqa: B023
