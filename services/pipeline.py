@@ -165,12 +165,16 @@ class Pipeline(ABC):
         swept = redrive.sweep(self._ledger, self.queue, self._settings.redrive_after)
         self.nudges += len(swept)
         if self.supervisor.workers:
-            meters = [worker.meter for worker in self.supervisor.workers]
-            registry.report(self._ledger, self._run_id, self._entries(), meters)
+            self._report()
 
     def _leave(self) -> None:
         if self.supervisor.workers:
+            self._report()  # what they have measured up to their end
             registry.report(self._ledger, self._run_id, [])
+
+    def _report(self) -> None:
+        meters = [worker.meter for worker in self.supervisor.workers]
+        registry.report(self._ledger, self._run_id, self._entries(), meters)
 
     def _entries(self) -> list[registry.WorkerEntry]:
         now, host, depth = clock.now_us(), socket.gethostname(), self.queue.depth()

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 def nudge_open(ledger: Ledger, queue: OrderQueue) -> list[int]:
     """Nudge every partition that has open orders: what a process does as it starts."""
-    with ledger.database.read() as connection:
-        partitions = [place.partition for place in positions(connection) if place.open]
+    places = ledger.database.ask(positions)
+    partitions = [place.partition for place in places if place.open]
     queue.nudge(partitions)
     return partitions
 

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    import sqlalchemy as sa
+
     from shared.ledger.journal import Position
     from shared.ledger.opening import Ledger
     from shared.settings import Settings
@@ -215,20 +217,26 @@ class _Run:
         if not self._plan.settles:
             report.orders_per_second = round(report.received / max(report.seconds, 0.001), 1)
             return
-        with self._ledger.database.read() as connection:
-            mine = run_totals(connection, report.run_id, feed.created)
-            report.paid, report.declined, report.dead = mine.paid, mine.declined, mine.dead
-            report.open, report.paid_amount = mine.open, mine.paid_amount
-            report.recovered = sum(
-                min(now.cursor, before.head) - before.cursor
-                for now, before in zip(positions(connection), self._before, strict=True)
-            )
-            settled = mine.paid + mine.declined + mine.dead + report.recovered
-            report.orders_per_second = round(settled / max(report.seconds, 0.001), 1)
-            if is_abandoned:
-                return
-            self._show("verifying")
-            proof = verify(self._ledger, connection)
+        self._ledger.database.ask(
+            lambda connection: self._prove(connection, finished, is_abandoned=is_abandoned)
+        )
+
+    def _prove(self, connection: sa.Connection, finished: Finished, *, is_abandoned: bool) -> None:
+        """Read the report from one snapshot, and hold that against the books."""
+        report = self._report
+        mine = run_totals(connection, report.run_id, report.created)
+        report.paid, report.declined, report.dead = mine.paid, mine.declined, mine.dead
+        report.open, report.paid_amount = mine.open, mine.paid_amount
+        report.recovered = sum(
+            min(now.cursor, before.head) - before.cursor
+            for now, before in zip(positions(connection), self._before, strict=True)
+        )
+        settled = mine.paid + mine.declined + mine.dead + report.recovered
+        report.orders_per_second = round(settled / max(report.seconds, 0.001), 1)
+        if is_abandoned:
+            return
+        self._show("verifying")
+        proof = verify(self._ledger, connection)
         finished.violations = [
             f"{found.check}: {found.where}: {found.message}" for found in proof.violations
         ]

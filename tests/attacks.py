@@ -225,6 +225,10 @@ REFUSED: dict[str, tuple[Callable[[Attacker, str], str], str]] = {
         lambda it, name: it.job(name, data=call(FUNCTION, None, [7], {})),
         "calls no function with one text",
     ),
+    "carries-half-a-character": (
+        lambda it, name: it.job(name, data=call(FUNCTION, None, ["\ud800"], {})),
+        "carries half a character",
+    ),
     "was-made-at-no-time": (
         lambda it, name: it.job(name, created_at="yesterday"),
         "does not decode: ValueError",

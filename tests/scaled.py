@@ -103,14 +103,15 @@ class Scaled(Orderly):
     def ledger_id(self) -> str:
         return str(self.query("SELECT ledger_id FROM ledger")[0][0])
 
-    def meters(self) -> dict[str, int]:
-        """Add up what all workers have counted, as their supervisors reported it."""
+    def meters(self, *tables: str) -> dict[str, int]:
+        """Add up what workers have counted, as supervisors reported it: those that have left
+        (``departed``), those that have not (``workers``), or all.
+        """
         total = Meter()
-        for (cells,) in self.query(
-            "SELECT meter FROM workers UNION ALL SELECT meter FROM departed"
-        ):
-            if found := json.loads(cells):
-                total.add(Meter(found))
+        for table in tables or ("workers", "departed"):
+            for (cells,) in self.query(f"SELECT meter FROM {table}"):  # noqa: S608  a test names it
+                if found := json.loads(cells):
+                    total.add(Meter(found))
         return {name: total.counters[name] for name in COUNTERS} | {"settled": total.settled}
 
     def pay(self, workers: int = 2) -> subprocess.Popen[str]:

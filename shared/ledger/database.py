@@ -65,15 +65,12 @@ class Database:
         Raises:
             LedgerUnavailable: The database cannot be reached or read.
         """
-        deadline = time.monotonic() + BUSY_SECONDS
-        while True:
-            try:
-                with self.read() as connection:
-                    return question(connection)
-            except LedgerInterrupted:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(AGAIN_SECONDS)
+
+        def attempt() -> T:
+            with self.read() as connection:
+                return question(connection)
+
+        return _persist(attempt)
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
@@ -96,8 +93,11 @@ class Database:
             with self._begin() as connection:
                 make(connection)
 
-        with self._translating():
-            self.backend.making(is_made, make_in_turn)
+        def attempt() -> None:
+            with self._translating():
+                self.backend.making(is_made, make_in_turn)
+
+        _persist(attempt)
 
     def set_aside(self) -> str | None:
         """Put the ledger where the next one does not find it; return where, if there was one.
@@ -166,6 +166,18 @@ class Database:
                 raise
             kind = LedgerInterrupted if self.backend.is_passing(cause) else LedgerUnavailable
             raise kind(f"ledger {self.name} {remedy}") from error
+
+
+def _persist(attempt: Callable[[], T]) -> T:
+    """Try again what may be done twice, if the server goes away in between, for a while."""
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            return attempt()
+        except LedgerInterrupted:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(AGAIN_SECONDS)
 
 
 def _postgres(address: sa.URL, patience: float | None) -> Backend:

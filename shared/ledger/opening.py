@@ -85,7 +85,7 @@ def set_aside(settings: Settings) -> str | None:
 
 
 def _read(database: Database) -> sa.Row[Any] | None:
-    with database.read() as connection:
+    def read(connection: sa.Connection) -> sa.Row[Any] | None:
         version = _find_version(database, connection)
         if version is None:
             return None
@@ -95,6 +95,8 @@ def _read(database: Database) -> sa.Row[Any] | None:
                 f"{tables.SCHEMA_VERSION}; use the program that made it, or another LEDGER_URL"
             )
         return connection.execute(sa.select(tables.ledger)).one()
+
+    return database.ask(read)
 
 
 def _find_version(database: Database, connection: sa.Connection) -> int | None:

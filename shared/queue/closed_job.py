@@ -118,12 +118,19 @@ def _check(fields: Mapping[str, bytes]) -> None:
     except (ValueError, zlib.error, RecursionError):
         raise Refused("its data is not JSON") from None
     match call:
-        case [str(name), None, [str()], {}] if name == FUNCTION and not call[3]:
-            return
+        case [str(name), None, [str(text)], {}] if name == FUNCTION and not call[3]:
+            _check_text(text)
         case [str(name), None, [str()], {}] if not call[3]:
             raise Refused(f"names {_shown(name.encode())}, and only {FUNCTION} is run here")
         case _:
             raise Refused("calls no function with one text")
+
+
+def _check_text(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise Refused("carries half a character") from None
 
 
 def _unpack(data: bytes) -> bytes:

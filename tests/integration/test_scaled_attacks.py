@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ import pytest
 
 from shared.queue.redis_queue import queue_name
 from shared.schema import encode_nudge
-from tests.attacks import BOMB_BYTES, REFUSED, Attacker
+from tests.attacks import BOMB_BYTES, FUNCTION, NOISE, REFUSED, Attacker
 from tests.eventually import eventually
 from tests.inputs import order
 from tests.server import Server, lines
@@ -37,7 +38,7 @@ def besieged(scaled: Scaled) -> Iterator[Server]:
         service.start("--workers", "2")
         pids = service.workers
         yield service
-        service.settle()
+        scaled.until_settled(scaled.accepted())
         assert service.workers == pids
         assert service.stop().code == 0
         scaled.assert_serial()
@@ -80,6 +81,85 @@ def test_strangers_jobs_are_refused_and_say_why(
     assert all(peak_memory(pid) < BOMB_BYTES for pid in besieged.workers)
     with pytest.raises(BlockingIOError):
         listener.accept()
+
+
+def test_messages_that_the_journal_does_not_vouch_for_change_nothing(
+    scaled: Scaled, besieged: Server, listener: socket.socket
+) -> None:
+    place(besieged, "before", 400)
+    scaled.until_settled(400)
+    it = attacker(scaled, listener)
+    ((genuine,),) = scaled.query(
+        "SELECT convert_from(body, 'UTF8') FROM journal ORDER BY partition LIMIT 1"
+    )
+    partition, many = (json.loads(genuine)[name] for name in ("partition", "last"))
+
+    def changed(**fields: object) -> str:
+        return json.dumps(json.loads(genuine) | fields, separators=(",", ":"))
+
+    assert changed() == genuine
+    forged = [
+        genuine.replace('"unit_price":150', '"unit_price":1'),
+        changed(partition=partition + 1),
+        changed(first=0, last=many - 1),
+        # Numbers that were never given, up to one that no database holds.
+        *(changed(first=n, last=n + many - 1) for n in (10**9, 10**17, 10**30)),
+        genuine[:-1],
+    ]
+    foreign = [
+        changed(ledger_id="another-ledger"),
+        changed(partition=9999),
+        changed(partition=10**30),
+    ]
+    unreadable = [changed(schema_version=2), changed(first=-1)]
+    before = scaled.meters()
+    for number, message in enumerate([*forged, *foreign, *unreadable, *[genuine] * 10]):
+        it.made(f"message-{number}", FUNCTION, message)
+        place(besieged, f"beside-{number}", 20)
+    wanted = {"forged": len(forged), "foreign": len(foreign), "unreadable": len(unreadable)}
+    wanted["redelivered"] = before["redelivered"] + 10
+
+    def counted() -> bool:
+        now = scaled.meters()
+        return all(now[kind] >= number for kind, number in wanted.items())
+
+    eventually(counted, within=30, what="each message is counted as what it is")
+    page = besieged.client.get("/metrics").text
+    for kind in ("forged", "foreign", "unreadable"):
+        assert f'orderly_deliveries_total{{kind="{kind}"}} {wanted[kind]}.0' in page
+    assert len(it.refused()) == len(unreadable)
+
+
+def test_junk_in_queue_and_registries_is_taken_out(
+    scaled: Scaled, besieged: Server, listener: socket.socket
+) -> None:
+    place(besieged, "before", 200)
+    it = attacker(scaled, listener)
+    it.connection.rpush("rq:job:wrong-type", "a list, where a hash should be")
+    for entry in (
+        NOISE,
+        b"",
+        b"\xff",
+        b"no-such-job",
+        b"wrong-type",
+        b"rq:job:wrong-type",
+        b"../x",
+    ):
+        it.push(entry)
+        it.connection.rpush(it.between, entry)
+        it.connection.zadd(it.started, {entry: 1})
+    it.connection.zadd(it.started, dict.fromkeys(("no-such-job:1", "wrong-type:1", "a:b:c:d"), 1))
+    # Behind all of that is a job that a dead worker has really left, and it is done.
+    it.abandon("left-behind", retries_left=3)
+    place(besieged, "beside", 200)
+
+    def is_clean() -> bool:
+        keys = f"rq:queue:{it.name}", it.between, it.started, "rq:job:left-behind"
+        return not it.connection.exists(*keys)
+
+    eventually(is_clean, within=60, what="nothing is left of it")
+    assert not it.refused()
+    place(besieged, "after", 200)
 
 
 def peak_memory(pid: int) -> int:

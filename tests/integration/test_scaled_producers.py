@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tests.scaled import Scaled
 
 ORDERS = 3000
+PART = 100
 
 
 def test_a_killed_producer_starts_again_on_the_same_file(scaled: Scaled) -> None:
@@ -36,22 +37,36 @@ def test_a_killed_producer_starts_again_on_the_same_file(scaled: Scaled) -> None
 
 
 def test_producers_at_once_on_two_files_and_on_the_same_one(scaled: Scaled) -> None:
-    """Half of the ids of the second file are in the first one, too, under other customers."""
+    """Half of the ids of the second file are in the first one, too, under other customers.
+
+    They are fed part by part, so that they meet in the same blocks.
+    """
     paying = scaled.pay()
-    one = write_orders(scaled.folder / "one.jsonl", ORDERS)
-    two = write_orders(scaled.folder / "two.jsonl", ORDERS // 2, customer="d")
-    with two.open("a") as more:
-        other = write_orders(scaled.folder / "other.jsonl", ORDERS // 2, name="p", customer="d")
-        more.write(other.read_text())
-    producing = [scaled.start("produce", file, "--json") for file in (one, two, one)]
-    reports = [result(each) for each in producing]
+    one = write_orders(scaled.folder / "one.jsonl", ORDERS).read_text().splitlines(keepends=True)
+    clash = write_orders(scaled.folder / "two.jsonl", ORDERS, customer="d")
+    other = write_orders(scaled.folder / "other.jsonl", ORDERS, name="p", customer="d")
+    pairs = zip(
+        *(path.read_text().splitlines(keepends=True) for path in (clash, other)), strict=True
+    )
+    two = [pair[number % 2] for number, pair in enumerate(pairs)]
+    producing = [
+        (scaled.start("produce", "-", "--json", stdin=subprocess.PIPE), file)
+        for file in (one, two, one)
+    ]
+    for start in range(0, ORDERS, PART):
+        for process, file in producing:
+            assert process.stdin is not None
+            process.stdin.write("".join(file[start : start + PART]))
+            process.stdin.flush()
+        scaled.until_accepted((start + PART) * 3 // 2)
+    reports = [result(process) for process, _ in producing]
     assert all(report["received"] == ORDERS for report in reports)
     for report in reports:
         assert report["created"] + report["duplicates"] + report["rejected"] == ORDERS
-    assert sum(report["created"] for report in reports) == ORDERS + ORDERS // 2
-    scaled.until_settled(ORDERS + ORDERS // 2)
+    assert sum(report["created"] for report in reports) == ORDERS * 3 // 2
+    scaled.until_settled(ORDERS * 3 // 2)
     scaled.stop(paying)
-    assert len(scaled.assert_serial().status) == ORDERS + ORDERS // 2
+    assert len(scaled.assert_serial().status) == ORDERS * 3 // 2
 
 
 def test_a_run_without_workers_waits_until_somebody_pays(scaled: Scaled) -> None:
