@@ -1,4 +1,4 @@
-"""Stacks of containers that tests share. Without an engine every test fails, and says what to do."""
+"""Stacks of containers that tests share. Without an engine they fail, and say what to install."""
 
 from __future__ import annotations
 
