@@ -166,7 +166,7 @@ in_door() {
 
 summary() {
   local ledger address
-  ledger=$(in_door orderly config | awk '$1 == "LEDGER_URL" {print $2}')
+  ledger=$(compose config | awk '$1 == "LEDGER_URL:" {print $2; exit}')
   address=$(compose port "$(door)" 8000)
   say "up, and the sample is settled"
   if [ "$mode" = local ]; then

@@ -46,8 +46,8 @@ def test_a_container_has_no_right_that_it_does_not_need(owner: Stack, service: s
         assert host["SecurityOpt"] == ["no-new-privileges:true"]
         assert host["Privileged"] is False
         assert host["Init"] is True
-        assert 0 < host["Memory"] <= 2**30
-        assert 0 < host["PidsLimit"] <= 300
+        assert 0 < host["Memory"] <= 2 * 2**30
+        assert 0 < host["PidsLimit"] <= 400
         assert host["LogConfig"]["Config"] == {"max-size": "10m", "max-file": "3"}
 
 
