@@ -82,6 +82,12 @@ class Stack:
         self.shop.client = httpx.Client(base_url=self.shop.url, timeout=30, trust_env=False)
         return result
 
+    def start(self, *services: str) -> None:
+        """Start services that were stopped or killed, and wait until they are healthy."""
+        options = ("--detach", "--no-build", "--no-recreate", "--no-deps", "--wait")
+        result = self.compose("up", *options, *services)
+        assert result.code == 0, result
+
     def make(self, *arguments: str, **given: str) -> Result:
         """Run `make` with these variables in the environment, to its end."""
         return self._run(["make", "-s", *arguments], given=given, within=180)
@@ -142,11 +148,6 @@ class Stack:
             result = self.inside("postgres", *psql)
         assert result.code == 0, result
         return [line.split("\t") for line in result.out.splitlines()]
-
-    def settled(self) -> int:
-        """Count the orders that are not open any more."""
-        found = self.shop.client.get("/status").json()
-        return int(found["created"] - found["open"])
 
     def close(self) -> None:
         """Take everything down, and see that nothing is left."""

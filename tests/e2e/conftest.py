@@ -86,3 +86,10 @@ def stack(request: pytest.FixtureRequest) -> Stack:
     """Either of them."""
     found: Stack = request.getfixturevalue(f"{request.param}_stack")
     return found
+
+
+@pytest.fixture
+def owner(request: pytest.FixtureRequest) -> Stack:
+    """The stack of the mode that a test names together with one of its services."""
+    found: Stack = request.getfixturevalue(f"{request.param}_stack")
+    return found

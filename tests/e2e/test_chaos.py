@@ -8,20 +8,18 @@ from itertools import count
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
 from tests.books import order
 from tests.eventually import eventually
 from tests.server import lines
-from tests.stack import finish
+from tests.stack import LASTING, finish
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from tests.stack import Stack
 
 AT_LEAST = 2_000
-RATE = 2_000
+RATE = 1_000
 """Orders a second, so that no machine is too fast to be meddled with."""
 
 FLOODS = count(1)
@@ -68,10 +66,10 @@ class Flood:
 @contextmanager
 def flooded(stack: Stack) -> Iterator[Flood]:
     """Meddle with a stack while it is busy; afterwards the books must be right."""
-    before = stack.settled()
+    before = settled(stack)
     flood = Flood(stack, f"flood{next(FLOODS)}")
     try:
-        eventually(lambda: stack.settled() > before + 500, within=60, what="a run under way")
+        eventually(lambda: settled(stack) > before + 500, within=60, what="a run under way")
         yield flood
         report = flood.finish()
     finally:
@@ -95,72 +93,78 @@ def health(stack: Stack, container: str) -> str:
     return stack.docker("inspect", "-f", "{{.State.Health.Status}}", container).out.strip()
 
 
+def settled(stack: Stack) -> int:
+    """Count the orders that are not open any more; none as long as the service cannot say."""
+    found = stack.shop.client.get("/status")
+    return int(found.json()["created"] - found.json()["open"]) if found.is_success else 0
+
+
 def goes_on(stack: Stack) -> None:
     """Wait until more is settled."""
-    before = stack.settled()
-    eventually(lambda: stack.settled() > before + 500, within=60, what="progress")
+    before = eventually(lambda: settled(stack), within=60, what="the service knows")
+    eventually(lambda: settled(stack) > before + 300, within=60, what="progress")
 
 
-def test_scaling_up_and_down_loses_nothing(redis_stack: Stack) -> None:
+def test_payment_containers_come_and_go(redis_stack: Stack) -> None:
     with flooded(redis_stack):
-        scale(redis_stack, 4)
+        (first,) = redis_stack.ids("payment")
+        scale(redis_stack, 3)
         goes_on(redis_stack)
-        scale(redis_stack, 1)
-
-
-def test_a_killed_payment_container_is_made_up_for_by_the_others(redis_stack: Stack) -> None:
-    first, second = scale(redis_stack, 2)
-    with flooded(redis_stack):
-        redis_stack.docker("kill", first)
-    assert redis_stack.ids("payment") == [second]
-    redis_stack.up()
-    assert set(redis_stack.ids("payment")) == {first, second}
-
-
-def test_a_killed_program_is_started_again(redis_stack: Stack) -> None:
-    (payment,) = scale(redis_stack, 1)
-    with flooded(redis_stack):
+        # The program of the first one is killed: the engine starts it again.
         redis_stack.python("payment", KILL.format(IS_PAY))
-    eventually(lambda: health(redis_stack, payment) == "healthy", within=60)
-    (found,) = redis_stack.inspect("payment")
-    assert found["RestartCount"] == 1
-
-
-def test_orders_wait_for_payment_containers_that_come_later(redis_stack: Stack) -> None:
-    (payment,) = scale(redis_stack, 1)
-    with flooded(redis_stack):
-        redis_stack.docker("kill", payment)
-        redis_stack.docker("start", payment)
-
-
-@pytest.mark.parametrize("how", ["cut off", "frozen"])
-def test_a_payment_container_that_is_silent_holds_nobody_up(redis_stack: Stack, how: str) -> None:
-    silent, _ = scale(redis_stack, 2)
-    network = f"{redis_stack.project}_backend"
-    begin, end = {
-        "cut off": (["network", "disconnect", network], ["network", "connect", network]),
-        "frozen": (["pause"], ["unpause"]),
-    }[how]
-    with flooded(redis_stack):
-        redis_stack.docker(*begin, silent)
-        try:
-            goes_on(redis_stack)
-            eventually(lambda: not is_counted(redis_stack, silent), within=30, what="it is missed")
-        finally:
-            redis_stack.docker(*end, silent)
-    eventually(lambda: is_counted(redis_stack, silent), within=60, what="it is back")
-    eventually(lambda: health(redis_stack, silent) == "healthy", within=60)
+        goes_on(redis_stack)
+        eventually(lambda: restarts(redis_stack, first) == 1, within=30, what="its restart")
+        _, second, third = sorted(redis_stack.ids("payment"), key=lambda each: each != first)
+        redis_stack.docker("kill", second)
+        goes_on(redis_stack)
+        # With the others gone, orders are accepted and wait.
+        redis_stack.docker("kill", first, third)
+        redis_stack.docker("start", third)
+        goes_on(redis_stack)
+    up = redis_stack.up()
+    assert len(redis_stack.ids("payment")) == 3, up
     scale(redis_stack, 1)
 
 
-def is_counted(stack: Stack, container: str) -> bool:
-    """Whether the ledger has heard of a container's workers lately."""
-    workers = stack.shop.client.get("/status").json()["workers"]
-    return any(each["host"] == container[:12] for each in workers)
+def restarts(stack: Stack, container: str) -> int:
+    return int(stack.docker("inspect", "-f", "{{.RestartCount}}", container).out)
 
 
-def restart_redis(stack: Stack) -> None:
-    assert stack.compose("restart", "redis").code == 0
+def test_payment_containers_that_are_silent_hold_nobody_up(redis_stack: Stack) -> None:
+    cut_off, frozen, _ = silent = scale(redis_stack, 3)
+    network = f"{redis_stack.project}_backend"
+    with flooded(redis_stack):
+        redis_stack.docker("network", "disconnect", network, cut_off)
+        redis_stack.docker("pause", frozen)
+        try:
+            goes_on(redis_stack)
+            eventually(lambda: len(hosts(redis_stack)) == 1, within=30, what="they are missed")
+        finally:
+            redis_stack.docker("unpause", frozen)
+            redis_stack.docker("network", "connect", network, cut_off)
+        eventually(lambda: len(hosts(redis_stack)) == 3, within=60, what="they are back")
+        goes_on(redis_stack)
+    for each in silent:
+        eventually(lambda: health(redis_stack, each) == "healthy", within=90)  # noqa: B023
+    scale(redis_stack, 1)
+
+
+def hosts(stack: Stack) -> set[str]:
+    """Name the containers of whose workers the ledger has heard lately."""
+    return {each["host"] for each in stack.shop.client.get("/status").json()["workers"]}
+
+
+def test_servers_that_restart_die_or_forget_lose_nothing(redis_stack: Stack) -> None:
+    with flooded(redis_stack):
+        assert redis_stack.compose("restart", "redis").code == 0
+        goes_on(redis_stack)
+        empty_redis(redis_stack)
+        goes_on(redis_stack)
+        assert redis_stack.compose("restart", "postgres").code == 0
+        goes_on(redis_stack)
+        assert redis_stack.compose("kill", "postgres", "redis").code == 0
+        redis_stack.start("postgres", "redis")
+        goes_on(redis_stack)
 
 
 def empty_redis(stack: Stack) -> None:
@@ -170,25 +174,17 @@ def empty_redis(stack: Stack) -> None:
     assert said.out == "OK\n"
 
 
-def restart_postgres(stack: Stack) -> None:
-    assert stack.compose("restart", "postgres").code == 0
-
-
-def kill_postgres(stack: Stack) -> None:
-    assert stack.compose("kill", "postgres").code == 0
-    assert stack.compose("up", "-d", "--no-build", "--wait", "postgres").code == 0
-
-
-@pytest.mark.parametrize(
-    "meddle",
-    [restart_redis, empty_redis, restart_postgres, kill_postgres],
-    ids=lambda each: each.__name__,
-)
-def test_a_server_that_restarts_or_forgets_loses_nothing(
-    redis_stack: Stack, meddle: Callable[[Stack], None]
-) -> None:
-    with flooded(redis_stack):
-        meddle(redis_stack)
+def test_services_that_are_told_to_stop_end_well_and_in_time(stack: Stack) -> None:
+    answers = stack.shop.bulk(lines(order(f"stop-{at}", f"c-{at}") for at in range(2_000)))
+    assert {each["code"] for each in answers} == {202}
+    # The first to go are those that depend on the others.
+    services = LASTING[stack.mode]
+    assert stack.compose("stop", *services).code == 0
+    ends = {name: stack.inspect(name)[0]["State"]["ExitCode"] for name in services}
+    assert ends == dict.fromkeys(services, 0)
+    stack.start(*services)
+    stack.shop.settle()
+    stack.orderly.assert_serial()
 
 
 def test_what_a_producer_accepted_is_paid_though_it_is_killed(redis_stack: Stack) -> None:
@@ -199,18 +195,18 @@ def test_what_a_producer_accepted_is_paid_though_it_is_killed(redis_stack: Stack
     empty_redis(redis_stack)
     settled = "SELECT count(*) FROM outcomes WHERE order_id LIKE 'door-%'"
     eventually(lambda: redis_stack.query(settled) == [["4000"]], within=60, what="all is settled")
-    redis_stack.up()
+    redis_stack.start("producer")
     redis_stack.orderly.assert_serial()
 
 
 def test_a_run_that_was_killed_goes_on_where_it_was(stack: Stack) -> None:
     arguments = ("--orders", str(2 * AT_LEAST), "--seed", "77")
-    before = stack.settled()
-    with stack.run(*arguments, "--rate", "1000") as run:
-        eventually(lambda: stack.settled() > before + 500, within=60, what="a run under way")
+    before = settled(stack)
+    with stack.run(*arguments, "--rate", str(RATE)) as run:
+        eventually(lambda: settled(stack) > before + 500, within=60, what="a run under way")
         assert stack.compose("kill", stack.door).code == 0
         run.communicate(timeout=30)
-    stack.up()
+    stack.start(stack.door)
     with stack.run(*arguments) as run:
         report = finish(run)
     assert report["created"] + report["duplicates"] == 2 * AT_LEAST

@@ -23,13 +23,6 @@ EACH = pytest.mark.parametrize(("owner", "service"), PAIRS, indirect=["owner"])
 EACH_RUNNING = pytest.mark.parametrize(("owner", "service"), RUNNING, indirect=["owner"])
 
 
-@pytest.fixture
-def owner(request: pytest.FixtureRequest) -> Stack:
-    """The stack of a mode."""
-    found: Stack = request.getfixturevalue(f"{request.param}_stack")
-    return found
-
-
 def passwords(stack: Stack) -> list[str]:
     names = ("redis_password", "ledger_password")
     return [(stack.secrets / name).read_text() for name in names]
