@@ -38,7 +38,7 @@ ENV PATH=/opt/orderly/bin:$PATH \
 WORKDIR /orderly
 USER 10001:10001
 EXPOSE 8000
-HEALTHCHECK --interval=5s --timeout=5s --start-period=30s --retries=3 \
+HEALTHCHECK --interval=30s --timeout=20s --start-period=60s --retries=3 \
     CMD ["orderly", "healthcheck", "serve"]
 ENTRYPOINT ["orderly"]
 CMD ["serve"]

@@ -133,8 +133,8 @@ stop_other() {
 
 start() {
   local payments
-  # As many as there are: `make scale` should outlast another `make up`.
-  payments=$(containers "$(service payment)" | grep -c . || true)
+  # As many as there are, of which some may have ended: `make scale` should outlast `make up`.
+  payments=$(containers status=running status=restarting status=exited "$(service payment)" | grep -c . || true)
   [ "$mode" = redis ] && [ "$payments" -gt 1 ] && set -- --scale "payment=$payments"
   quietly compose up --detach --no-build --wait --wait-timeout $WAIT_SECONDS "$@"
 }
@@ -166,7 +166,7 @@ in_door() {
 
 summary() {
   local ledger address
-  ledger=$(in_door orderly config | awk '$1 == "LEDGER_URL" {print $2}')
+  ledger=$(compose config | awk '$1 == "LEDGER_URL:" {print $2; exit}')
   address=$(compose port "$(door)" 8000)
   say "up, and the sample is settled"
   if [ "$mode" = local ]; then

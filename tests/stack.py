@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import signal
 import socket
 import subprocess
 from typing import TYPE_CHECKING, Any
@@ -13,14 +12,11 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from shared.settings import Settings
-from tests.eventually import eventually
 from tests.orderly import ROOT, Orderly, Result
 from tests.replay import Books
 from tests.server import Server
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from contextlib import AbstractContextManager
     from pathlib import Path
 
 DOORS = {"local": "local", "redis": "producer"}
@@ -28,7 +24,9 @@ SERVICES = {
     "local": ("local",),
     "redis": ("redis", "postgres", "migrate", "producer", "payment"),
 }
-LASTING = {mode: tuple(name for name in names if name != "migrate") for mode, names in SERVICES.items()}
+LASTING = {
+    mode: tuple(name for name in names if name != "migrate") for mode, names in SERVICES.items()
+}
 _QUERY = """
 import sqlite3, sys
 for row in sqlite3.connect("file:var/orderly.db?mode=ro", uri=True).execute(sys.argv[1]):
@@ -75,67 +73,71 @@ class Stack:
         """The service that takes orders in."""
         return DOORS[self.mode]
 
-    def up(self, **environment: str) -> Result:
+    def up(self, **given: str) -> Result:
         """Run `make up`, which must succeed, and connect to what it says."""
-        result = self.make("up", **environment)
+        result = self.make("up", **given)
         assert result.code == 0, result
         self.shop.client.close()
         self.shop.port, self.shop.url = self.port, f"http://127.0.0.1:{self.port}"
         self.shop.client = httpx.Client(base_url=self.shop.url, timeout=30, trust_env=False)
         return result
 
-    def make(
-        self, *arguments: str, stdin: bytes = b"", within: float = 180, **environment: str
-    ) -> Result:
-        """Run `make`, to its end."""
-        return self.run("make", "-s", *arguments, stdin=stdin, within=within, **environment)
+    def start(self, *services: str) -> None:
+        """Start services that were stopped or killed, and wait until they are healthy."""
+        options = ("--detach", "--no-build", "--no-recreate", "--no-deps", "--wait")
+        result = self.compose("up", *options, *services)
+        assert result.code == 0, result
 
-    def compose(
-        self, *arguments: str, stdin: bytes = b"", within: float = 90, **environment: str
-    ) -> Result:
-        """Run `docker compose`, to its end."""
-        command = ["docker", "compose", "--profile", self.mode]
-        return self.run(*command, *arguments, stdin=stdin, within=within, **environment)
+    def make(self, *arguments: str, **given: str) -> Result:
+        """Run `make` with these variables in the environment, to its end."""
+        return self._run(["make", "-s", *arguments], given=given, within=180)
 
-    def run(
-        self, *command: str, stdin: bytes = b"", within: float = 90, **environment: str
-    ) -> Result:
-        """Run a command in the checkout, to its end."""
-        done = subprocess.run(
-            command,
-            cwd=ROOT,
-            env=self.environment | environment,
-            input=stdin,
-            capture_output=True,
-            timeout=within,
-            check=False,
+    def compose(self, *arguments: str, **given: str) -> Result:
+        """Run `docker compose` with these variables in the environment, to its end."""
+        return self._run([*self._compose, *arguments], given=given)
+
+    def docker(self, *arguments: str) -> Result:
+        """Run `docker`, which must succeed."""
+        result = self._run(["docker", *arguments])
+        assert result.code == 0, result
+        return result
+
+    def inside(self, service: str, *command: str, stdin: bytes = b"", within: float = 90) -> Result:
+        """Run a command in a service's first container, to its end."""
+        return self._run(
+            [*self._compose, "exec", "-T", service, *command], stdin=stdin, within=within
         )
-        return Result(done.returncode, done.stdout.decode(), done.stderr.decode())
-
-    def ids(self, service: str, *, gone: bool = False) -> list[str]:
-        """Name the containers of a service: those that run, or those that have ended, too."""
-        return self.docker("ps", "-q", *(["-a"] if gone else []), *self._labels(service))
-
-    def docker(self, *arguments: str) -> list[str]:
-        """Run `docker`, which must succeed; return what it printed, by words."""
-        result = self.run("docker", *arguments)
-        assert result.code == 0, result
-        return result.out.split()
-
-    def inspect(self, service: str) -> list[dict[str, Any]]:
-        """Describe a service's containers, those that have ended, too."""
-        result = self.run("docker", "inspect", *self.ids(service, gone=True))
-        assert result.code == 0, result
-        found: list[dict[str, Any]] = result.json
-        return found
-
-    def inside(self, service: str, *command: str) -> Result:
-        """Run a command in a service's first container."""
-        return self.compose("exec", "-T", service, *command)
 
     def python(self, service: str, program: str, *arguments: str) -> Result:
         """Run a program in a container of the project's own image."""
         return self.inside(service, "python", "-c", program, *arguments)
+
+    def run(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start `orderly run` in the container that takes orders in, with a pipe for its input."""
+        workers = [] if self.mode == "local" else ["--workers", "0"]
+        return subprocess.Popen(
+            [
+                *(*self._compose, "exec", "-T", self.door),
+                *("orderly", "run", *arguments, *workers, "--json"),
+            ],
+            cwd=ROOT,
+            env=self.environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def ids(self, service: str, *, gone: bool = False) -> list[str]:
+        """Name the containers of a service: those that run, or those that have ended, too."""
+        labels = [f"project={self.project}", f"service={service}"]
+        filters = [word for each in labels for word in ("-f", f"label=com.docker.compose.{each}")]
+        return self.docker("ps", "-q", *(["-a"] if gone else []), *filters).out.split()
+
+    def inspect(self, service: str) -> list[dict[str, Any]]:
+        """Describe a service's containers, those that have ended, too."""
+        found: list[dict[str, Any]] = self.docker("inspect", *self.ids(service, gone=True)).json
+        return found
 
     def query(self, statement: str) -> list[list[str]]:
         """Ask the ledger's database, which only its container can."""
@@ -147,25 +149,6 @@ class Stack:
         assert result.code == 0, result
         return [line.split("\t") for line in result.out.splitlines()]
 
-    def settled(self) -> int:
-        """Count the orders that are not open any more."""
-        found = self.shop.client.get("/status").json()
-        return int(found["created"] - found["open"])
-
-    def producing(self, *arguments: str) -> AbstractContextManager[subprocess.Popen[str]]:
-        """Start `orderly run` in the container that takes orders in, and do not wait for it."""
-        command = ["docker", "compose", "--profile", self.mode, "exec", "-T", self.door]
-        workers = [] if self.mode == "local" else ["--workers", "0"]
-        return subprocess.Popen(
-            [*command, "orderly", "run", *arguments, *workers, "--json"],
-            cwd=ROOT,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
     def close(self) -> None:
         """Take everything down, and see that nothing is left."""
         self.shop.client.close()
@@ -176,16 +159,33 @@ class Stack:
     def leftovers(self) -> list[str]:
         """List what there is of the project."""
         label = f"label=com.docker.compose.project={self.project}"
-        found = [
-            *self.docker("ps", "-aq", "--filter", label),
-            *self.docker("volume", "ls", "-q", "--filter", label),
-            *self.docker("network", "ls", "-q", "--filter", label),
-        ]
-        return [*found, *map(str, self.secrets.parent.glob(f"{self.project}*"))]
+        found = [str(path) for path in self.secrets.parent.glob(f"{self.project}*")]
+        for listing in (["ps", "-aq"], ["volume", "ls", "-q"], ["network", "ls", "-q"]):
+            found += self.docker(*listing, "--filter", label).out.split()
+        return found
 
-    def _labels(self, service: str) -> Iterator[str]:
-        for name, value in (("project", self.project), ("service", service)):
-            yield from ("--filter", f"label=com.docker.compose.{name}={value}")
+    @property
+    def _compose(self) -> list[str]:
+        return ["docker", "compose", "--profile", self.mode]
+
+    def _run(
+        self,
+        command: list[str],
+        *,
+        given: dict[str, str] | None = None,
+        stdin: bytes = b"",
+        within: float = 90,
+    ) -> Result:
+        done = subprocess.run(
+            command,
+            cwd=ROOT,
+            env=self.environment | (given or {}),
+            input=stdin,
+            capture_output=True,
+            timeout=within,
+            check=False,
+        )
+        return Result(done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
 class ContainedOrderly(Orderly):
@@ -202,15 +202,15 @@ class ContainedOrderly(Orderly):
         within: float,
         environment: dict[str, str],
     ) -> Result:
-        given = [word for item in environment.items() for word in ("-e", "=".join(item))]
-        command = ["exec", "-T", *given, self._stack.door, "orderly", *map(str, arguments)]
-        return self._stack.compose(*command, stdin=stdin or b"", within=within)
+        given = ["env", *map("=".join, environment.items())] if environment else []
+        command = [*given, "orderly", *map(str, arguments)]
+        return self._stack.inside(self._stack.door, *command, stdin=stdin or b"", within=within)
 
     def books(self) -> Books:
         """Read outcomes and balances straight from the ledger's tables."""
         books = Books()
         rows = self._stack.query("SELECT order_id, status FROM outcomes WHERE status <> 'retried'")
-        books.status = {order_id: status for order_id, status in rows}
+        books.status = {row[0]: row[1] for row in rows}
         assert len(books.status) == len(rows), "an order has two outcomes"
         for account, balance in self._stack.query(
             "SELECT account, balance FROM accounts WHERE kind = 'customer'"

@@ -1,4 +1,4 @@
-"""Stacks of containers that tests share. Without an engine every test fails, and says what to do."""
+"""Stacks of containers that tests share. Without an engine they fail, and say what to install."""
 
 from __future__ import annotations
 
@@ -84,5 +84,12 @@ def redis_stack() -> Iterator[Stack]:
 @pytest.fixture(scope="session", params=["local", "redis"])
 def stack(request: pytest.FixtureRequest) -> Stack:
     """Either of them."""
+    found: Stack = request.getfixturevalue(f"{request.param}_stack")
+    return found
+
+
+@pytest.fixture
+def owner(request: pytest.FixtureRequest) -> Stack:
+    """The stack of the mode that a test names together with one of its services."""
     found: Stack = request.getfixturevalue(f"{request.param}_stack")
     return found

@@ -57,9 +57,11 @@ def test_every_setting_of_the_host_reaches_the_services_that_use_it(mode: str) -
 @pytest.mark.parametrize("mode", ["local", "redis"])
 def test_what_is_not_set_is_left_to_the_program(mode: str) -> None:
     for name, service in config(mode)["services"].items():
-        given = {key for key, value in service["environment"].items() if value} if (
-            "environment" in service
-        ) else set()
+        given = (
+            {key for key, value in service["environment"].items() if value}
+            if ("environment" in service)
+            else set()
+        )
         if name not in {"redis", "postgres"}:
             assert given <= OWN | {"TMPDIR"}
 
@@ -77,9 +79,7 @@ def test_the_images_are_the_tested_ones_and_can_be_others() -> None:
 
 
 def test_both_modes_have_the_same_address() -> None:
-    ports = [
-        config(mode, HTTP_PORT="8123")["services"][DOORS[mode]]["ports"] for mode in DOORS
-    ]
+    ports = [config(mode, HTTP_PORT="8123")["services"][DOORS[mode]]["ports"] for mode in DOORS]
     assert ports[0] == ports[1]
     ((port,), _) = ports
     assert (port["host_ip"], port["published"], port["target"]) == ("127.0.0.1", "8123", 8000)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.stack import DOORS, SERVICES, Stack
+from tests.stack import SERVICES, Stack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 SAMPLE = {"received": "2,984", "created": "2,841", "duplicates": "0", "rejected": "143"}
 SETTLED = {"paid": "1,240", "declined": "1,601", "dead": "0", "open": "0"}
+LEDGERS = {
+    "redis": "postgresql://orderly@postgres/orderly",
+    "local": "sqlite:///var/orderly.db",
+}
 MONEY = {"money taken": "27,929.74 USD", "verified": "yes"}
 
 
@@ -51,59 +55,61 @@ def project() -> Iterator[Stack]:
         stack.close()
 
 
-@pytest.mark.parametrize("mode", ["redis", "local"])
-def test_up_sends_the_sample_and_ends_with_what_to_do_next(project: Stack, mode: str) -> None:
-    result = in_mode(project, mode).up()
-    (report,) = reports(result)
-    assert counts(report) == SAMPLE | SETTLED | MONEY
-    said = result.out[result.out.index("orderly: up") :]
-    assert f"mode     {mode}" in said
-    assert f"address  http://127.0.0.1:{project.port}," in said
-    database = "sqlite:///var/orderly.db" if mode == "local" else "postgresql://orderly@postgres/"
-    assert f"ledger   {database}" in said
-    assert "make demo" in said
-    project.orderly.assert_serial()
+@pytest.fixture(scope="module")
+def demos() -> dict[str, dict[str, str]]:
+    """What the demo counted in each mode."""
+    return {}
 
 
-@pytest.mark.parametrize("mode", ["redis", "local"])
-def test_the_stack_of_the_other_mode_was_stopped(project: Stack, mode: str) -> None:
-    other = "local" if mode == "redis" else "redis"
-    in_mode(project, mode).up()
-    assert project.ids(DOORS[mode])
-    assert not [name for name in SERVICES[other] if project.ids(name, gone=True)]
-    assert project.shop.client.get("/status").json()["mode"] == mode
+@pytest.mark.parametrize("mode", ["redis", "local"], scope="class")
+class TestEachMode:
+    """The same steps in one mode, and then in the other."""
 
+    def test_up_sends_the_sample_and_ends_with_what_to_do_next(
+        self, project: Stack, mode: str
+    ) -> None:
+        result = in_mode(project, mode).up()
+        (report,) = reports(result)
+        assert counts(report) == SAMPLE | SETTLED | MONEY
+        said = result.out[result.out.index("orderly: up") :]
+        assert f"mode     {mode}" in said
+        assert f"address  http://127.0.0.1:{project.port}," in said
+        assert f"ledger   {LEDGERS[mode]} in the volume {project.project}_" in said
+        assert "make demo" in said
 
-def test_the_same_demo_gives_the_same_counts_in_both_modes(project: Stack) -> None:
-    found = {}
-    for mode in ("redis", "local"):
-        result = in_mode(project, mode).make("demo", "SEED=7")
+    def test_the_stack_of_the_other_mode_is_gone(self, project: Stack, mode: str) -> None:
+        other = "local" if mode == "redis" else "redis"
+        assert not [name for name in SERVICES[other] if project.ids(name, gone=True)]
+        assert project.shop.client.get("/status").json()["mode"] == mode
+
+    def test_demo_sends_new_orders_and_proves_them(
+        self, project: Stack, mode: str, demos: dict[str, dict[str, str]]
+    ) -> None:
+        result = project.make("demo", "SEED=7")
         assert result.code == 0, result
         again, demo = reports(result)
         assert again["duplicates"] == SAMPLE["created"]
         assert demo["created"] == demo["received"] == "20,000"
         assert "\nverified\n" in result.out
-        found[mode] = counts(demo)
         project.orderly.assert_serial()
-    assert found["local"] == found["redis"]
+        demos[mode] = counts(demo)
+
+    def test_down_and_up_keeps_the_ledger(self, project: Stack, mode: str) -> None:
+        before = project.orderly.totals()
+        down = project.make("down")
+        assert down.code == 0, down
+        assert "make up" in down.out
+        assert not [name for name in SERVICES[mode] if project.ids(name, gone=True)]
+        (report,) = reports(project.up())
+        assert report["duplicates"] == SAMPLE["created"]
+        assert project.orderly.totals() == before
 
 
-@pytest.mark.parametrize("mode", ["redis", "local"])
-def test_down_and_up_keeps_the_ledger(project: Stack, mode: str) -> None:
-    in_mode(project, mode).up()
-    before = project.orderly.totals()
-    down = project.make("down")
-    assert down.code == 0, down
-    assert "make up" in down.out
-    assert not project.ids(DOORS[mode], gone=True)
-    (report,) = reports(project.up())
-    assert report["duplicates"] == SAMPLE["created"]
-    assert project.orderly.totals() == before
-    project.orderly.assert_serial()
+def test_the_demo_gave_the_same_counts_in_both_modes(demos: dict[str, dict[str, str]]) -> None:
+    assert demos["redis"] == demos["local"]
 
 
 def test_what_runs_can_be_listed_and_read(project: Stack) -> None:
-    in_mode(project, "local").up()
     listed, said = project.make("ps"), project.make("logs")
     assert (listed.code, said.code) == (0, 0)
     assert f"127.0.0.1:{project.port}->8000/tcp" in listed.out

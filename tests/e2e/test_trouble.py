@@ -1,10 +1,9 @@
-"""What the targets say where something is missing: one line with a remedy, and never a traceback."""
+"""What the targets say where something is missing: a line with a remedy, never a traceback."""
 
 from __future__ import annotations
 
 import shutil
 import socket
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +11,8 @@ import pytest
 from tests.stack import Stack
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.orderly import Result
 
 NEED_AN_ENGINE = ("up", "down", "logs", "ps", "demo", "reset")
