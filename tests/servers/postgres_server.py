@@ -23,7 +23,6 @@ from tests.servers.programs import ServerMissing, postgres_programs
 if TYPE_CHECKING:
     from pathlib import Path
 
-
 _USER = "postgres"
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
@@ -134,19 +133,19 @@ class PostgresServer(Postgres, Daemon):
         return _render(make_url(url).set(host="127.0.0.1", password=word, query={}))
 
     def start(self) -> None:
-        """See the server."""
+        """See the daemon."""
         self._left_behind = False
         super().start()
 
     def stop(self, *, kill: bool = False) -> None:
-        """See the server."""
+        """See the daemon."""
         if kill:
             self._kill()
         else:
             super().stop()
 
     def close(self) -> None:
-        """See the server."""
+        """See the daemon."""
         if self._left_behind:
             self.start()
         super().close()
