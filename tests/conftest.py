@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from shared.ledger import postgres as postgres_backend
 from shared.ledger.opening import Ledger, open_ledger
 from shared.settings import load_settings
 from tests.orderly import Orderly
@@ -128,6 +129,9 @@ def new_ledger(
         opened.append(open_ledger(load_settings(ledger_url=new_url(), **settings)))
         return opened[-1]
 
-    yield new_ledger
+    with pytest.MonkeyPatch.context() as patch:
+        # A busy machine may hold a test up for seconds in mid-transaction, as if it were frozen.
+        patch.setitem(postgres_backend._TIMEOUTS, "idle_in_transaction_session_timeout", "60s")
+        yield new_ledger
     for ledger in opened[-1:]:
         ledger.database.close()
