@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from services.payment.job import PaymentQueue
 from shared.queue import redis_queue
 from shared.queue.redis_queue import ROOM, RedisQueue
 from tests.eventually import eventually
