@@ -131,7 +131,7 @@ def new_ledger(
 
     with pytest.MonkeyPatch.context() as patch:
         # A busy machine may hold a test up for seconds in mid-transaction, as if it were frozen.
-        patch.setitem(postgres_backend._TIMEOUTS, "idle_in_transaction_session_timeout", "60s")
+        patch.setitem(postgres_backend._WRITING, "idle_in_transaction_session_timeout", "60s")
         yield new_ledger
     for ledger in opened[-1:]:
         ledger.database.close()
