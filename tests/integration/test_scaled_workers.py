@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.eventually import eventually
 from tests.gateways import slow_down
 from tests.orderly import kill, processes_of, workers_of
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 KILLS = 20
 
 
+@pytest.mark.timeout(300)  # twenty processes have to start, which takes long where others work
 def test_twenty_workers_are_killed_in_mid_run(scaled: Scaled) -> None:
     """Of three, so that kills come faster than a new one is ready."""
     orders = 6000
