@@ -7,6 +7,7 @@ import os
 import secrets
 import socket
 import subprocess
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -27,11 +28,16 @@ SERVICES = {
 LASTING = {
     mode: tuple(name for name in names if name != "migrate") for mode, names in SERVICES.items()
 }
-_QUERY = """
-import sqlite3, sys
-for row in sqlite3.connect("file:var/orderly.db?mode=ro", uri=True).execute(sys.argv[1]):
-    print(*row, sep="\\t")
+# Each answers a line with a statement by a line of JSON, for as long as it is asked.
+_SQLITE = """
+import json, sqlite3, sys
+for statement in sys.stdin:
+    connection = sqlite3.connect("file:var/orderly.db?mode=ro", uri=True)
+    print(json.dumps(connection.execute(statement).fetchall()), flush=True)
+    connection.close()
 """
+_PSQL = ("psql", "-U", "orderly", "-At", "-v", "ON_ERROR_STOP=1")
+_AS_JSON = "SELECT replace(coalesce(json_agg(row), '[]')::text, E'\\n', '') FROM ({}) AS row;"
 
 
 class Stack:
@@ -61,7 +67,8 @@ class Stack:
             **environment,
         }
         self.orderly = ContainedOrderly(self)
-        self.shop = Server(self.orderly)
+        self.shop = Shop(self)
+        self._asked: dict[tuple[str, ...], subprocess.Popen[str]] = {}
 
     @property
     def secrets(self) -> Path:
@@ -77,9 +84,7 @@ class Stack:
         """Run `make up`, which must succeed, and connect to what it says."""
         result = self.make("up", **given)
         assert result.code == 0, result
-        self.shop.client.close()
-        self.shop.port, self.shop.url = self.port, f"http://127.0.0.1:{self.port}"
-        self.shop.client = httpx.Client(base_url=self.shop.url, timeout=30, trust_env=False)
+        self.shop.connect()
         return result
 
     def start(self, *services: str) -> None:
@@ -139,19 +144,19 @@ class Stack:
         found: list[dict[str, Any]] = self.docker("inspect", *self.ids(service, gone=True)).json
         return found
 
-    def query(self, statement: str) -> list[list[str]]:
+    def query(self, statement: str) -> list[tuple[Any, ...]]:
         """Ask the ledger's database, which only its container can."""
         if self.mode == "local":
-            result = self.python(self.door, _QUERY, statement)
-        else:
-            psql = ["psql", "-U", "orderly", "-At", "-F", "\t", "-c", statement]
-            result = self.inside("postgres", *psql)
-        assert result.code == 0, result
-        return [line.split("\t") for line in result.out.splitlines()]
+            asked = self._ask((self.door, "python", "-c", _SQLITE), statement)
+            return [tuple(row) for row in asked]
+        asked = self._ask(("postgres", *_PSQL), _AS_JSON.format(statement))
+        return [tuple(row.values()) for row in asked]
 
     def close(self) -> None:
         """Take everything down, and see that nothing is left."""
         self.shop.client.close()
+        for each in self._asked.values():
+            hang_up(each)
         result = self.make("reset", YES="1")
         assert result.code == 0, result
         assert not self.leftovers()
@@ -163,6 +168,32 @@ class Stack:
         for listing in (["ps", "-aq"], ["volume", "ls", "-q"], ["network", "ls", "-q"]):
             found += self.docker(*listing, "--filter", label).out.split()
         return found
+
+    def _ask(self, command: tuple[str, ...], line: str) -> list[Any]:
+        """Put a line to a program in a container, which stays there for the next one."""
+        for _ in range(2):  # it may have ended with its container, or its server
+            asked = self._asked.get(command) or self._exec(*command)
+            self._asked[command] = asked
+            assert asked.stdin is not None
+            assert asked.stdout is not None
+            with suppress(BrokenPipeError):
+                asked.stdin.write(" ".join(line.split()) + "\n")
+                asked.stdin.flush()
+                if answer := asked.stdout.readline():
+                    found: list[Any] = json.loads(answer)
+                    return found
+            hang_up(self._asked.pop(command))
+        raise AssertionError(f"no answer to {line}")
+
+    def _exec(self, service: str, *command: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [*self._compose, "exec", "-T", service, *command],
+            cwd=ROOT,
+            env=self.environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
 
     @property
     def _compose(self) -> list[str]:
@@ -210,18 +241,45 @@ class ContainedOrderly(Orderly):
         """Read outcomes and balances straight from the ledger's tables."""
         books = Books()
         rows = self._stack.query("SELECT order_id, status FROM outcomes WHERE status <> 'retried'")
-        books.status = {row[0]: row[1] for row in rows}
+        books.status = {order_id: str(status) for order_id, status in rows}
         assert len(books.status) == len(rows), "an order has two outcomes"
         for account, balance in self._stack.query(
             "SELECT account, balance FROM accounts WHERE kind = 'customer'"
         ):
             _, customer, currency = account.split("/")
-            books.balance[customer, currency] = int(balance)
+            books.balance[customer, currency] = balance
         for currency, amount in self._stack.query(
             "SELECT currency, amount FROM transfers WHERE order_id IS NOT NULL"
         ):
-            books.taken[currency] = books.taken.get(currency, 0) + int(amount)
+            books.taken[currency] = books.taken.get(currency, 0) + amount
         return books
+
+    def query(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        """Ask the ledger's database; the tests' own texts are the parameters."""
+        for each in parameters:
+            assert "'" not in each
+            statement = statement.replace("?", f"'{each}'", 1)
+        return self._stack.query(statement)
+
+
+class Shop(Server):
+    """The HTTP service in a container."""
+
+    def __init__(self, stack: Stack) -> None:
+        super().__init__(stack.orderly)
+        self._stack = stack
+
+    def connect(self) -> None:
+        """Have a client for where the stack is now."""
+        self.client.close()
+        self.port, self.url = self._stack.port, f"http://127.0.0.1:{self._stack.port}"
+        self.client = httpx.Client(base_url=self.url, timeout=30, trust_env=False)
+
+    @property
+    def logs(self) -> list[dict[str, Any]]:
+        """What it logged, parsed; not what it told its operator in plain lines."""
+        said = self._stack.compose("logs", "--no-log-prefix", self._stack.door).out
+        return [json.loads(line) for line in said.splitlines() if line.startswith("{")]
 
 
 def clean_environment() -> dict[str, str]:
@@ -239,6 +297,12 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def hang_up(asked: subprocess.Popen[str]) -> None:
+    """End a program that answers lines."""
+    with suppress(BrokenPipeError):
+        asked.communicate(timeout=30)
 
 
 def finish(run: subprocess.Popen[str], *, within: float = 120) -> dict[str, Any]:

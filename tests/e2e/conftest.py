@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
+    from tests.server import Server
+
     NewStack = Callable[..., AbstractContextManager[Stack]]
 
 TEST_SECONDS = 240
@@ -86,6 +88,18 @@ def stack(request: pytest.FixtureRequest) -> Stack:
     """Either of them."""
     found: Stack = request.getfixturevalue(f"{request.param}_stack")
     return found
+
+
+@pytest.fixture(scope="session")
+def shop(redis_stack: Stack) -> Server:
+    """The HTTP service of the scaled-out stack, for tests that were written for a process."""
+    return redis_stack.shop
+
+
+@pytest.fixture(scope="session")
+def any_shop(shop: Server) -> Server:
+    """The same one."""
+    return shop
 
 
 @pytest.fixture

@@ -194,7 +194,7 @@ def test_what_a_producer_accepted_is_paid_though_it_is_killed(redis_stack: Stack
     assert redis_stack.compose("kill", "producer").code == 0
     empty_redis(redis_stack)
     settled = "SELECT count(*) FROM outcomes WHERE order_id LIKE 'door-%'"
-    eventually(lambda: redis_stack.query(settled) == [["4000"]], within=60, what="all is settled")
+    eventually(lambda: redis_stack.query(settled) == [(4000,)], within=60, what="all is settled")
     redis_stack.start("producer")
     redis_stack.orderly.assert_serial()
 
