@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
 from tests.eventually import eventually
@@ -67,11 +68,13 @@ def test_a_command_of_the_other_mode_is_refused_with_a_hint(tmp_path: Path) -> N
         ("redis", ("produce",), "name a FILE, or --orders N"),
         ("redis", ("pay", "--workers", "0"), "at least one worker: --workers 1"),
     ]
-    started = [
-        Orderly(tmp_path, {"QUEUE_MODE": mode}).start(*command) for mode, command, _ in cases
-    ]
-    for process, (_, _, words) in zip(started, cases, strict=True):
-        assert_refused(finish(process), words)
+    with ExitStack() as commands:
+        started = []
+        for mode, command, _ in cases:
+            other = commands.enter_context(closing(Orderly(tmp_path, {"QUEUE_MODE": mode})))
+            started.append(other.start(*command))
+        for process, (_, _, words) in zip(started, cases, strict=True):
+            assert_refused(finish(process), words)
     assert not list(tmp_path.iterdir())
 
 

@@ -94,7 +94,7 @@ def test_a_password_that_is_wrong_or_missing_is_told_in_one_line(locked: Scaled)
     ]
     started = []
     for command, environment, _, _ in cases:
-        other = Orderly(locked.folder, locked.environment | environment)
+        other = Orderly(locked.folder, locked.environment | environment, locked.started)
         started.append(other.start(*command))
     for process, (_, _, code, words) in zip(started, cases, strict=True):
         result = finish(process)
@@ -102,7 +102,7 @@ def test_a_password_that_is_wrong_or_missing_is_told_in_one_line(locked: Scaled)
         assert "falsch" not in result.err
 
 
-def test_a_server_that_is_not_there_is_tried_for_a_while_and_told(tmp_path: Path) -> None:
+def test_a_server_that_is_not_there_is_tried_for_a_while_and_told(orderly: Orderly) -> None:
     """All that can miss one, at once, since each tries for 15 seconds."""
     port = free_port()
     lost_queue = {"QUEUE_MODE": "redis", "REDIS_URL": f"redis://:geheim@127.0.0.1:{port}/0"}
@@ -116,7 +116,10 @@ def test_a_server_that_is_not_there_is_tried_for_a_while_and_told(tmp_path: Path
         (("run", *FIVE), lost_ledger, no_ledger),
         (("status",), lost_ledger, no_ledger),
     ]
-    started = [Orderly(tmp_path, environment).start(*command) for command, environment, _ in cases]
+    started = [
+        Orderly(orderly.folder, environment, orderly.started).start(*command)
+        for command, environment, _ in cases
+    ]
     for process, (command, _, words) in zip(started, cases, strict=True):
         result = finish(process)
         assert (result.code, result.out) == (3, ""), (command, result)
@@ -126,4 +129,4 @@ def test_a_server_that_is_not_there_is_tried_for_a_while_and_told(tmp_path: Path
         assert "Traceback" not in result.err
         # A service says where it serves, a run how it gets on, and the log that Redis is away.
         assert all(line.startswith(("{", "orderly: ", "running: ")) for line in before)
-    assert Orderly(tmp_path).json("status")["open"] == 5
+    assert orderly.json("status")["open"] == 5
