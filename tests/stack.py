@@ -283,12 +283,12 @@ class Shop(Server):
 
 
 def clean_environment() -> dict[str, str]:
-    """This process's environment without what would set up Orderly or Compose in another way."""
-    ours = {name.upper() for name in Settings.model_fields} | {"N", "SEED", "YES", "MAKEFLAGS"}
+    """This process's environment without what would set up Orderly, Compose or make otherwise."""
+    ours = {name.upper() for name in Settings.model_fields} | {"N", "SEED", "YES", "MFLAGS"}
     return {
         name: value
         for name, value in os.environ.items()
-        if name not in ours and not name.startswith("COMPOSE_")
+        if name not in ours and not name.startswith(("COMPOSE_", "MAKE"))
     }
 
 
