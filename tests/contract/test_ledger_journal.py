@@ -36,7 +36,7 @@ asked = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=25)
 @given(
     blocks=st.lists(st.tuples(st.booleans(), st.lists(asked, max_size=8)), max_size=6),
     batch_size=st.integers(1, 4),

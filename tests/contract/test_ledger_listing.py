@@ -67,7 +67,7 @@ steps = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=15)
 @given(steps=steps, limit=st.integers(1, 5))
 def test_every_order_is_listed_once_in_its_place(
     new_ledger: NewLedger, steps: list[Any], limit: int

@@ -316,7 +316,7 @@ def test_whatever_happens_the_result_is_that_of_one_clerk(new_ledger: NewLedger)
         PipelineHere,
         settings=settings(
             deadline=None,
-            max_examples=40,
+            max_examples=20,
             stateful_step_count=40,
             # It takes the transactions between two draws for a slow draw.
             suppress_health_check=[HealthCheck.too_slow],
