@@ -51,6 +51,16 @@ class Flood:
         self.run.stdin = None  # closed by the feeder
         return finish(self.run)
 
+    def close(self) -> None:
+        """End what is left of it."""
+        self._is_enough.set()
+        self.run.kill()
+        self._feeder.join(timeout=10)
+        for pipe in (self.run.stdout, self.run.stderr):
+            assert pipe is not None
+            pipe.close()
+        self.run.wait()
+
     def _feed(self) -> None:
         assert self.run.stdin is not None
         with suppress(BrokenPipeError), self.run.stdin as pipe:
@@ -73,7 +83,7 @@ def flooded(stack: Stack) -> Iterator[Flood]:
         yield flood
         report = flood.finish()
     finally:
-        flood.run.kill()
+        flood.close()
     assert report["received"] == report["created"] == flood.sent
     assert report["paid"] + report["declined"] == flood.sent
     assert report["verified"] is True
