@@ -31,6 +31,13 @@ def order(
     }
 
 
+def without_id(customer_id: str = "c-1", amount: int = 100) -> dict[str, Any]:
+    """Write an order that leaves its id to the header, or to the service."""
+    fields = order("", customer_id, amount)
+    del fields["order_id"]
+    return fields
+
+
 def candidate(ledger: Ledger, fields: dict[str, Any]) -> Candidate:
     """Make an order ready for the journal, as the door does."""
     built, canonical = build_order(fields)

@@ -57,6 +57,14 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         orderly.close()
 
 
+@pytest.fixture
+def nothing_accepted(shop: Server) -> Iterator[None]:
+    """Whatever the test sends, none of it becomes an order."""
+    before = shop.orderly.accepted()
+    yield
+    assert shop.orderly.accepted() == before
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     """A PostgreSQL server for databases of the tests' own: the given one, else ours."""

@@ -147,6 +147,25 @@ class Orderly:
             except sqlite3.OperationalError:
                 return []
 
+    def count(self, statement: str, *parameters: Any) -> int:
+        """Ask for a number; 0 where there is none."""
+        rows = self.query(statement, *parameters)
+        return int(rows[0][0] or 0) if rows else 0
+
+    def accepted(self) -> int:
+        """Count what the journal has, without disturbing anybody."""
+        return self.count("SELECT sum(number) FROM heads")
+
+    def settled(self) -> int:
+        """Count what the cursors have passed."""
+        return self.count("SELECT sum(number) FROM cursors")
+
+    def left_open(self) -> int:
+        """Count what lies between heads and cursors, at one moment."""
+        return self.count(
+            "SELECT (SELECT sum(number) FROM heads) - (SELECT sum(number) FROM cursors)"
+        )
+
     def assert_serial(self, **faults: Any) -> Books:
         """Hold the ledger to the serial replay: every outcome, every balance, all money."""
         expected, found = self.replay(**faults), self.books()
@@ -159,6 +178,24 @@ class Orderly:
     def _environment(self) -> dict[str, str]:
         inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         return inherited | {"PYTHONPATH": str(ROOT)} | self.environment
+
+
+def finish(process: subprocess.Popen[str]) -> Result:
+    """Wait for a started command's end."""
+    out, err = process.communicate(timeout=90)
+    return Result(process.returncode, out, err)
+
+
+def assert_one_line(result: Result, code: int, *words: str) -> None:
+    """Hold a command to an error that is told in a single line."""
+    assert result.code == code, result
+    assert "Traceback" not in result.err
+    assert result.out == ""
+    # What a run tells of its progress comes every few seconds.
+    (line,) = [line for line in result.err.splitlines() if not line.startswith("running: ")]
+    assert line.startswith("orderly: ")
+    for word in words:
+        assert word in line
 
 
 def processes_of(group: int) -> list[int]:

@@ -83,23 +83,6 @@ class Scaled(Orderly):
             pass
         return []
 
-    def count(self, statement: str, *parameters: Any) -> int:
-        """Ask for a number; 0 where there is none."""
-        rows = self.query(statement, *parameters)
-        return int(rows[0][0] or 0) if rows else 0
-
-    def accepted(self) -> int:
-        return self.count("SELECT sum(number) FROM heads")
-
-    def settled(self) -> int:
-        return self.count("SELECT sum(number) FROM cursors")
-
-    def left_open(self) -> int:
-        """Count what lies between heads and cursors, at one moment."""
-        return self.count(
-            "SELECT (SELECT sum(number) FROM heads) - (SELECT sum(number) FROM cursors)"
-        )
-
     def ledger_id(self) -> str:
         return str(self.query("SELECT ledger_id FROM ledger")[0][0])
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+MIB = 1024 * 1024
 NDJSON = {"content-type": "application/x-ndjson"}
 TOKEN = "s3cret-token"  # noqa: S105  the tests' own
 BEARER = {"authorization": f"Bearer {TOKEN}"}

@@ -22,34 +22,12 @@ ORDERS = 20_000
 SEED = "11"
 
 
-def accepted(orderly: Orderly) -> int:
-    """Count what the journal has, without disturbing anybody."""
-    return _query(orderly, "SELECT coalesce(sum(number), 0) FROM heads")
-
-
 def has_accepted(orderly: Orderly, goal: int) -> bool:
-    return accepted(orderly) >= goal
-
-
-def settled(orderly: Orderly) -> int:
-    """Count what the cursors have passed."""
-    return _query(orderly, "SELECT coalesce(sum(number), 0) FROM cursors")
-
-
-def left_open(orderly: Orderly) -> int:
-    """Count what lies between heads and cursors, at one moment."""
-    return _query(
-        orderly, "SELECT (SELECT sum(number) FROM heads) - (SELECT sum(number) FROM cursors)"
-    )
-
-
-def _query(orderly: Orderly, statement: str) -> int:
-    found = orderly.query(statement)
-    return int(found[0][0]) if found else 0
+    return orderly.accepted() >= goal
 
 
 def has_settled_more(orderly: Orderly, before: int) -> bool:
-    return settled(orderly) > before
+    return orderly.settled() > before
 
 
 def strike(
@@ -59,7 +37,7 @@ def strike(
     assert running.stdin is not None
     struck: set[int] = set()
     for stroke, part in enumerate(parts):
-        before = accepted(orderly)
+        before = orderly.accepted()
         running.stdin.write(part)
         running.stdin.flush()
         goal = before + chance.randrange(1, part.count("\n"))
@@ -98,13 +76,13 @@ def test_a_killed_parent_leaves_no_process_and_the_next_run_settles_the_rest(
 ) -> None:
     orders = 8000
     running = orderly.start("run", "--orders", str(orders), "--seed", SEED, "--json")
-    eventually(lambda: settled(orderly) > 2000, within=30)
+    eventually(lambda: orderly.settled() > 2000, within=30)
     kill(running.pid)
     running.communicate()
     assert_nothing_runs(running)
 
     were_open = orderly.totals()["open"]
-    assert were_open == accepted(orderly) - settled(orderly)
+    assert were_open == orderly.accepted() - orderly.settled()
     report = orderly.json("run")
     assert report["recovered"] == were_open
     assert report["received"] == report["created"] == 0
@@ -119,7 +97,7 @@ def test_a_killed_parent_leaves_no_process_and_the_next_run_settles_the_rest(
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_drains_what_was_accepted(orderly: Orderly, number: signal.Signals) -> None:
     running = orderly.start("run", "--orders", "900000", "--seed", SEED, "--rate", "4000", "--json")
-    eventually(lambda: settled(orderly) > 500, within=30)
+    eventually(lambda: orderly.settled() > 500, within=30)
     # As a terminal does: to the whole group.
     for pid in processes_of(running.pid) if number == signal.SIGINT else [running.pid]:
         kill(pid, number)
@@ -127,7 +105,7 @@ def test_a_signal_drains_what_was_accepted(orderly: Orderly, number: signal.Sign
     report = json.loads(out)
     assert running.returncode == 1
     assert "stopped before its end" in err
-    assert report["created"] == accepted(orderly) == report["paid"] + report["declined"]
+    assert report["created"] == orderly.accepted() == report["paid"] + report["declined"]
     assert report["open"] == 0
     assert report["verified"] is True
     assert_nothing_runs(running)
@@ -137,8 +115,8 @@ def test_a_signal_drains_what_was_accepted(orderly: Orderly, number: signal.Sign
 def test_a_second_signal_stops_at_once_and_loses_nothing(orderly: Orderly) -> None:
     slow_down(orderly, 0.01)
     running = orderly.start("run", "--orders", "2000", "--seed", SEED, "--json")
-    eventually(lambda: settled(orderly) > 0, within=30)
-    eventually(lambda: accepted(orderly) == 2000, within=30)
+    eventually(lambda: orderly.settled() > 0, within=30)
+    eventually(lambda: orderly.accepted() == 2000, within=30)
     kill(running.pid, signal.SIGINT)
     assert running.stderr is not None
     # Others may come before it: on a busy machine the run tells how far it is.
@@ -217,7 +195,7 @@ def test_workers_that_never_get_ready_end_the_run_with_the_reason(orderly: Order
 def test_the_proof_holds_at_every_moment_of_a_busy_run(orderly: Orderly) -> None:
     running = orderly.start("run", "--orders", "900000", "--seed", SEED, "--rate", "2000", "--json")
     for _ in range(3):
-        before = settled(orderly)
+        before = orderly.settled()
         eventually(partial(has_settled_more, orderly, before), within=30)
         proof = orderly.json("verify")
         assert proof["ok"], proof

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tests.eventually import eventually
 from tests.gateways import slow_down
-from tests.integration.test_chaos import assert_nothing_runs, has_accepted, left_open, settled
+from tests.integration.test_chaos import assert_nothing_runs, has_accepted
 from tests.orderly import kill
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def has_settled(orderly: Orderly, count: int) -> bool:
-    return settled(orderly) == count
+    return orderly.settled() == count
 
 
 def test_a_file_waits_while_the_pipeline_is_full(orderly: Orderly) -> None:
@@ -26,7 +26,7 @@ def test_a_file_waits_while_the_pipeline_is_full(orderly: Orderly) -> None:
     running = orderly.start("run", "--orders", "4000", "--seed", "8", "--json")
     most = 0
     while running.poll() is None:
-        most = max(most, left_open(orderly))
+        most = max(most, orderly.left_open())
     out, err = running.communicate()
     assert running.returncode == 0, err
     assert json.loads(out)["created"] == 4000
@@ -53,7 +53,7 @@ def test_a_signal_ends_a_run_that_waits_for_its_pipe(orderly: Orderly) -> None:
     assert running.stdin is not None
     running.stdin.write(line + cut[:50])
     running.stdin.flush()
-    eventually(lambda: settled(orderly) == 1, within=20)
+    eventually(lambda: orderly.settled() == 1, within=20)
     kill(running.pid, signal.SIGTERM)
     running.wait(timeout=20)
     out, err = running.communicate()

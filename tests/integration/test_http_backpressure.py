@@ -14,7 +14,6 @@ import pytest
 from tests.books import order
 from tests.eventually import eventually
 from tests.gateways import hold, slow_down
-from tests.integration.test_chaos import accepted, left_open
 from tests.integration.test_http_bulk import CHUNKED, chunk, codes, line
 from tests.scaled import Scaled
 from tests.server import lines, problem_of
@@ -72,7 +71,7 @@ def test_a_new_order_is_told_when_to_come_again_and_a_known_one_what_became_of_i
     problem_of(server.place(order("open-0", amount=2)), 409, "conflict")
     problem_of(server.place(order("bad") | {"currency": "?"}), 422, "invalid-order")
     assert server.client.get("/readyz").status_code == 200
-    assert left_open(server.orderly) == MOST
+    assert server.orderly.left_open() == MOST
 
     go.touch()
     accepted_now = eventually(
@@ -97,7 +96,7 @@ def test_a_body_of_many_waits_for_room_and_goes_on_as_it_drains(
             problem_of(server.place(order("too-many")), 429, "full")
             assert server.place(order("open-7", amount=1)).status_code == 200
         assert not waiting.done()
-        assert left_open(server.orderly) == MOST
+        assert server.orderly.left_open() == MOST
         go.touch()
         found = waiting.result(timeout=30)
     assert codes(found) == [(number, 202) for number in range(1, 301)]
@@ -132,7 +131,7 @@ def test_a_sender_that_is_not_read_from_is_slowed_down_by_its_connection(
         connection.sendall(CHUNKED)
         assert push(connection, body, most=50) < 50
         assert resident(server.pid) < before + 30_000
-        assert left_open(server.orderly) == MOST
+        assert server.orderly.left_open() == MOST
     go.touch()
     assert server.stop().code == 0
     # It is gone. What had been read of its lines may be accepted, as far as they go in order.
@@ -158,7 +157,7 @@ def test_thousands_of_refused_requests_leave_nothing_behind(full: tuple[Server, 
         answers: Counter[int] = sum(senders.map(partial(press, requests=300), range(8)), Counter())
     assert answers == {429: 2400}
     assert resident(server.pid) < before + 8_000
-    assert accepted(server.orderly) == MOST
+    assert server.orderly.accepted() == MOST
     go.touch()
     assert server.settle()["created"] == MOST
     assert server.place(order("after")).status_code == 202
@@ -175,7 +174,7 @@ def test_however_many_press_in_no_more_are_open_than_there_may_be(server: Server
     def watch() -> None:
         nonlocal most
         while not done.is_set():
-            most = max(most, left_open(server.orderly))
+            most = max(most, server.orderly.left_open())
 
     def insist(sender: int) -> None:
         for number in range(20):

@@ -16,15 +16,13 @@ import pytest
 
 from tests.books import order
 from tests.eventually import eventually
-from tests.integration.test_chaos import accepted
-from tests.server import NDJSON, answers, lines, problem_of, read_all
+from tests.server import MIB, NDJSON, answers, lines, problem_of, read_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.server import Server
 
-MIB = 1024 * 1024
 HEAD = b"POST /orders/bulk HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-ndjson\r\n"
 CHUNKED = HEAD + b"transfer-encoding: chunked\r\n\r\n"
 
@@ -223,7 +221,7 @@ def unchunked(body: bytes) -> Iterator[bytes]:
 def test_who_disappears_in_mid_line_leaves_the_lines_before_it(
     any_shop: Server, cut: bytes
 ) -> None:
-    before = accepted(any_shop.orderly)
+    before = any_shop.orderly.accepted()
     refused = len(any_shop.logged(path="/orders/bulk", status=400))
     prefix = f"gone-{cut.decode()}"
     sent = [line(f"{prefix}-{number}") for number in range(10)]
@@ -231,7 +229,7 @@ def test_who_disappears_in_mid_line_leaves_the_lines_before_it(
     last = {b"": b"", b"half": sent[9][:60], b"whole": sent[9]}[cut]
     with any_shop.connected() as connection:
         connection.sendall(CHUNKED + chunk(b"\n".join(sent[:9]) + b"\n" + last))
-        eventually(lambda: accepted(any_shop.orderly) == before + 9)
+        eventually(lambda: any_shop.orderly.accepted() == before + 9)
     eventually(lambda: len(any_shop.logged(path="/orders/bulk", status=400)) == refused + 1)
     assert [name for name, _ in numbers_of(any_shop, prefix)] == [
         f"{prefix}-{at}" for at in range(9)
@@ -283,7 +281,7 @@ def test_of_a_body_in_mid_flight_a_kill_leaves_a_beginning(any_server: Server) -
 
     with ThreadPoolExecutor(1) as sender:
         sent = sender.submit(send)
-        eventually(lambda: accepted(any_server.orderly) > 1000, within=30)
+        eventually(lambda: any_server.orderly.accepted() > 1000, within=30)
         any_server.stop(signal.SIGKILL)
         sent.result(timeout=30)
     kept = [order_id for order_id, _ in numbers_of(any_server, "fell")]

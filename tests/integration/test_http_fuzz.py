@@ -11,12 +11,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tests.books import order
-from tests.integration.test_chaos import accepted
 from tests.server import problem_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.server import Server
 
 GOOD = order("fuzz-1") | {"items": [{"sku": "Müsli", "quantity": 1, "unit_price": 100}]}
@@ -24,13 +21,7 @@ RAW = json.dumps(GOOD, ensure_ascii=False)
 ID = r"[A-Za-z0-9._:-]{1,64}"
 LIMIT = 1024 * 1024
 
-
-@pytest.fixture(autouse=True)
-def nothing_accepted(shop: Server) -> Iterator[None]:
-    """Whatever is sent here, none of it becomes an order."""
-    before = accepted(shop.orderly)
-    yield
-    assert accepted(shop.orderly) == before
+pytestmark = pytest.mark.usefixtures("nothing_accepted")
 
 
 def refuse(shop: Server, body: bytes) -> None:

@@ -15,10 +15,10 @@ import pytest
 from tests.books import order
 from tests.eventually import eventually
 from tests.gateways import hold, slow_down
-from tests.integration.test_bad_ledger import Disk, assert_one_line, finish
-from tests.integration.test_chaos import accepted, assert_nothing_runs, left_open, settled
+from tests.integration.test_chaos import assert_nothing_runs
+from tests.integration.test_full_disk import Disk
 from tests.integration.test_http_bulk import CHUNKED, chunk, codes, line, unchunked
-from tests.orderly import Orderly, kill, processes_of
+from tests.orderly import Orderly, assert_one_line, finish, kill, processes_of
 from tests.server import answers, lines, problem_of, read_all
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def test_a_signal_settles_what_was_accepted_and_ends(
     server.start()
     body = lines(order(f"late-{each}", f"c-{each % 20}") for each in range(200))
     assert {each["code"] for each in server.bulk(body)} == {202}
-    assert settled(server.orderly) < 200
+    assert server.orderly.settled() < 200
     # As a terminal does: to the whole group. The client's connection stays open all the while.
     for pid in processes_of(server.pid) if number == signal.SIGINT else [server.pid]:
         kill(pid, number)
@@ -88,7 +88,7 @@ def test_a_signal_settles_what_was_accepted_and_ends(
     assert ended.code == 0, ended
     assert SETTLING in ended.err
     assert_nothing_runs(server.process)
-    assert left_open(server.orderly) == 0
+    assert server.orderly.left_open() == 0
     assert server.orderly.books().count("paid") == 200
 
 
@@ -114,7 +114,7 @@ def test_a_body_that_comes_slowly_is_answered_as_far_as_it_came(server: Server) 
 
 
 def has_accepted_exactly(server: Server, count: int) -> bool:
-    return accepted(server.orderly) == count
+    return server.orderly.accepted() == count
 
 
 def test_a_body_that_waits_for_room_is_told_to_come_again(server: Server) -> None:
@@ -146,7 +146,7 @@ def test_a_second_signal_stops_at_once_and_the_next_start_settles_the_rest(
     assert "stopped at once; the next start settles what is open" in ended.err
     assert "Traceback" not in ended.err
     assert_nothing_runs(server.process)
-    assert left_open(server.orderly) == 7
+    assert server.orderly.left_open() == 7
 
     del server.orderly.environment["PAYMENT_GATEWAY"]
     server.start(port=server.port)
@@ -160,7 +160,7 @@ def test_a_killed_service_leaves_no_worker_and_starts_again_on_its_port(server: 
     server.orderly.environment["PAYMENT_WORKERS"] = "2"
     server.start()
     assert {each["code"] for each in server.bulk(lines(map(order, "abcdefghij")))} == {202}
-    eventually(lambda: settled(server.orderly) > 0)
+    eventually(lambda: server.orderly.settled() > 0)
     workers = server.workers
     assert len(workers) == 2
     server.stop(signal.SIGKILL)
@@ -195,7 +195,7 @@ def test_on_a_full_disk_it_says_so_refuses_orders_and_recovers(server: Server) -
     # Who reads need not wait, and a duplicate is still known to be one.
     assert server.client.get("/orders/before").json()["status"] == "paid"
     assert server.client.get("/orders/during").status_code == 404
-    assert accepted(server.orderly) == 1
+    assert server.orderly.accepted() == 1
 
     disk.make_room(server.pid)
     eventually(lambda: server.client.get("/readyz").status_code == 200)
@@ -253,7 +253,7 @@ def test_while_another_process_holds_the_ledger_orders_are_refused_and_not_kept(
     eventually(lambda: server.client.get("/readyz").status_code == 200)
     # What was refused is not accepted later either: this one came after it.
     assert server.place(order("after")).status_code == 202
-    assert accepted(server.orderly) == 2
+    assert server.orderly.accepted() == 2
     assert {server.place(order(f"during-{each}")).status_code for each in range(4)} == {202}
     assert server.stop().code == 0
     assert server.orderly.books().count("paid") == 6

@@ -11,8 +11,7 @@ import pytest
 
 from tests.eventually import eventually
 from tests.gateways import hold
-from tests.integration.test_bad_ledger import assert_one_line, finish
-from tests.orderly import Orderly, processes_of, workers_of
+from tests.orderly import Orderly, assert_one_line, finish, processes_of, workers_of
 from tests.scaled import Scaled
 from tests.servers.daemon import free_port
 

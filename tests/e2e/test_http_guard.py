@@ -1,8 +1,0 @@
-"""What stands before every route: the tests of tests/integration, through the published port."""
-
-from __future__ import annotations
-
-from tests.e2e.adopting import adopt
-from tests.integration import test_http_guard
-
-globals().update(adopt(test_http_guard))

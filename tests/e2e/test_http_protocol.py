@@ -1,0 +1,8 @@
+"""What is wrong or odd as HTTP: the tests of tests/integration, through the published port."""
+
+from __future__ import annotations
+
+from tests.e2e.adopting import adopt
+from tests.integration import test_http_protocol
+
+globals().update(adopt(test_http_protocol))
