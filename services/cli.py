@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,12 +10,12 @@ import typer
 
 from services.cli_dead import app as dead_app
 from services.cli_lesson import lesson
-from services.cli_support import AsJson, print_json, read_settings, reading, reporting, say
+from services.cli_reports import explain, journal, status, verify
+from services.cli_support import AsJson, print_json, read_settings, reporting, say
+from services.cli_tools import config, generate, schema
 from shared.errors import UsageError
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
-
     from services.run import Plan
     from shared.settings import Settings
 
@@ -215,165 +214,5 @@ def healthcheck(service: Annotated[Service, typer.Argument()]) -> None:
         raise typer.Exit(1)
 
 
-@app.command()
-@reporting
-def status(as_json: AsJson = False) -> None:
-    """Count the orders by what became of them."""
-    from services.console import equation, money, print_mapping
-    from services.status import status_report
-
-    settings = read_settings()
-    with reading(settings) as (ledger, connection):
-        report = status_report(settings, ledger, connection)
-    if as_json:
-        print_json(report.as_dict())
-        return
-    print(equation(report.totals))
-    rows = [("money taken", money(report.totals.paid_amount) or "none")]
-    rows += [("ledger", f"{report.ledger} ({report.mode} mode)")]
-    rows += (
-        [("queue depth", f"{report.queue_depth:,}")]
-        if report.workers
-        else [("workers", "none at present")]
-    )
-    rows += [
-        (
-            f"worker {each.slot}",
-            f"{each.worker}, {each.state}, settled {each.settled:,}, restarts {each.restarts}",
-        )
-        for each in report.workers
-    ]
-    print_mapping(rows)
-
-
-@app.command()
-@reporting
-def verify(as_json: AsJson = False) -> None:
-    """Prove the ledger, from journal and transfers."""
-    from services.console import equation
-    from shared.ledger.verify import verify as prove
-
-    with reading(read_settings()) as (ledger, connection):
-        proof = prove(ledger, connection)
-    if as_json:
-        print_json(proof.as_dict())
-    else:
-        print(equation(proof.totals))
-        for found in proof.violations:
-            print(f"{found.check}: {found.where}: {found.message}")
-        if proof.more:
-            print(f"and {proof.more:,} more")
-        print("verified" if proof.ok else "NOT verified")
-    if not proof.ok:
-        raise typer.Exit(1)
-
-
-@app.command()
-@reporting
-def explain(
-    order_id: Annotated[str, typer.Argument(metavar="ORDER_ID")], as_json: AsJson = False
-) -> None:
-    """Tell one order's whole story."""
-    from services.console import print_story
-    from shared.ledger.explain import explain as tell
-
-    with reading(read_settings()) as (_, connection):
-        story = tell(connection, order_id)
-    if story is None:
-        raise UsageError(f"order {order_id!r} was never accepted")
-    if as_json:
-        print_json(story)
-    else:
-        print_story(story)
-
-
-@app.command()
-@reporting
-def journal() -> None:
-    """Print the accepted orders as JSONL, in serial order."""
-    from shared.ledger.reports import accepted_orders
-    from shared.schema import encode_order
-
-    with reading(read_settings()) as (_, connection):
-        for _partition, _number, order in accepted_orders(connection):
-            sys.stdout.buffer.write(encode_order(order) + b"\n")
-    sys.stdout.buffer.flush()
-
-
-class Format(StrEnum):
-    """How generated orders are written."""
-
-    CSV = "csv"
-    JSONL = "jsonl"
-
-
-@app.command()
-@reporting
-def generate(
-    count: Annotated[int, typer.Argument(min=0, metavar="N")],
-    seed: Annotated[int | None, typer.Option(help="The same seed gives the same orders.")] = None,
-    format: Annotated[Format, typer.Option(help="How to write them.")] = Format.JSONL,  # noqa: A002  the option's name
-) -> None:
-    """Write synthetic orders to standard output."""
-    from services.producer import synthetic
-
-    if seed is None:
-        seed = synthetic.new_seed()
-        say(f"generating with --seed {seed}")
-    out = sys.stdout.buffer
-    if format is Format.CSV:
-        out.writelines(f"{line}\n".encode() for line in synthetic.as_csv(count, seed))
-    else:
-        out.writelines(raw + b"\n" for raw in synthetic.encoded(count, seed))
-    out.flush()
-
-
-class Message(StrEnum):
-    """The messages that have a schema."""
-
-    ORDER = "order"
-    BATCH = "batch"
-    PAYMENT = "payment"
-
-
-@app.command()
-@reporting
-def schema(message: Annotated[Message, typer.Argument(help="Which.")] = Message.ORDER) -> None:
-    """Print the JSON Schema of a message."""
-    from shared.schema import Order, OrderBatch, Payment
-
-    models: dict[Message, type[BaseModel]] = {
-        Message.ORDER: Order,
-        Message.BATCH: OrderBatch,
-        Message.PAYMENT: Payment,
-    }
-    print_json(models[message].model_json_schema())
-
-
-@app.command()
-@reporting
-def config(as_json: AsJson = False) -> None:
-    """Print the settings in force, and where each came from."""
-    from pydantic import SecretStr
-
-    from services.console import print_mapping
-    from shared.settings import mask_password
-
-    settings = read_settings()
-    found = {
-        name.upper(): {
-            "value": mask_password(str(value)) if isinstance(value, str | SecretStr) else value,
-            "from": "environment" if settings.given(name) else "default",
-            "is": type(settings).model_fields[name].description,
-        }
-        for name, value in settings
-    }
-    if as_json:
-        print_json(found)
-    else:
-        print_mapping(
-            [
-                (name, f"{item['value']!s:<28} {item['from']:<12} {item['is']}")
-                for name, item in found.items()
-            ]
-        )
+for command in (status, verify, explain, journal, generate, schema, config):
+    app.command()(command)

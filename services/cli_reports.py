@@ -1,0 +1,92 @@
+"""The commands that read a ledger and change nothing."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from services.cli_support import AsJson, print_json, read_settings, reading, reporting
+from shared.errors import UsageError
+
+
+@reporting
+def status(as_json: AsJson = False) -> None:
+    """Count the orders by what became of them."""
+    from services.console import equation, money, print_mapping
+    from services.status import status_report
+
+    settings = read_settings()
+    with reading(settings) as (ledger, connection):
+        report = status_report(settings, ledger, connection)
+    if as_json:
+        print_json(report.as_dict())
+        return
+    print(equation(report.totals))
+    rows = [("money taken", money(report.totals.paid_amount) or "none")]
+    rows += [("ledger", f"{report.ledger} ({report.mode} mode)")]
+    rows += (
+        [("queue depth", f"{report.queue_depth:,}")]
+        if report.workers
+        else [("workers", "none at present")]
+    )
+    rows += [
+        (
+            f"worker {each.slot}",
+            f"{each.worker}, {each.state}, settled {each.settled:,}, restarts {each.restarts}",
+        )
+        for each in report.workers
+    ]
+    print_mapping(rows)
+
+
+@reporting
+def verify(as_json: AsJson = False) -> None:
+    """Prove the ledger, from journal and transfers."""
+    from services.console import equation
+    from shared.ledger.verify import verify as prove
+
+    with reading(read_settings()) as (ledger, connection):
+        proof = prove(ledger, connection)
+    if as_json:
+        print_json(proof.as_dict())
+    else:
+        print(equation(proof.totals))
+        for found in proof.violations:
+            print(f"{found.check}: {found.where}: {found.message}")
+        if proof.more:
+            print(f"and {proof.more:,} more")
+        print("verified" if proof.ok else "NOT verified")
+    if not proof.ok:
+        raise typer.Exit(1)
+
+
+@reporting
+def explain(
+    order_id: Annotated[str, typer.Argument(metavar="ORDER_ID")], as_json: AsJson = False
+) -> None:
+    """Tell one order's whole story."""
+    from services.console import print_story
+    from shared.ledger.explain import explain as tell
+
+    with reading(read_settings()) as (_, connection):
+        story = tell(connection, order_id)
+    if story is None:
+        raise UsageError(f"order {order_id!r} was never accepted")
+    if as_json:
+        print_json(story)
+    else:
+        print_story(story)
+
+
+@reporting
+def journal() -> None:
+    """Print the accepted orders as JSONL, in serial order."""
+    from shared.ledger.reports import accepted_orders
+    from shared.schema import encode_order
+
+    with reading(read_settings()) as (_, connection):
+        for _partition, _number, order in accepted_orders(connection):
+            sys.stdout.buffer.write(encode_order(order) + b"\n")
+    sys.stdout.buffer.flush()
