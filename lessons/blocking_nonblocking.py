@@ -8,7 +8,7 @@ import time
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING
 
-from lessons.stage import close, detail, leave_with_parent, play, say, start
+from lessons.stage import close, detail, leave_with_parent, play, say, start, work_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +21,7 @@ def bank(questions: Connection, receipts: Connection) -> None:
     """Send a receipt 0.3 s after each question."""
     leave_with_parent()
     while order := questions.recv():
-        time.sleep(0.3)  # the bank's work: the wait that this lesson is about
+        work_for(0.3)  # the bank's work: the wait that this lesson is about
         os.write(receipts.fileno(), f"{order} is paid".encode())
 
 

@@ -7,12 +7,21 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lessons.stage import close, detail, leave_with_parent, play, say, start, state_of, until
+from lessons.stage import (
+    close,
+    detail,
+    leave_with_parent,
+    play,
+    say,
+    start,
+    state_of,
+    until,
+    work_for,
+)
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -24,7 +33,7 @@ context = multiprocessing.get_context("spawn")
 def report() -> None:
     """Be a child that has something to finish."""
     leave_with_parent()
-    time.sleep(0.4)  # writing the day's report
+    work_for(0.4)  # writing the day's report
     say("no daemon: my report is written, and I end")
 
 

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import multiprocessing
-import time
 from typing import TYPE_CHECKING
 
-from lessons.stage import answer_where, close, detail, leave_with_parent, play, say, start, where
+from lessons.stage import (
+    answer_where,
+    close,
+    detail,
+    leave_with_parent,
+    play,
+    say,
+    start,
+    where,
+    work_for,
+)
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -39,7 +48,7 @@ def take(receiving: Connection, turn: Lock, ready: Barrier) -> None:
             except EOFError:
                 return
         say(f"read {order}")
-        time.sleep(0.05)  # the bank takes its time
+        work_for(0.05)  # the bank takes its time
 
 
 def read_once() -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import time
 from typing import TYPE_CHECKING
 
-from lessons.stage import close, leave_with_parent, play, say, start
+from lessons.stage import close, leave_with_parent, play, say, start, work_for
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -41,7 +40,7 @@ def consume(pipe: Connection, paid: Connection) -> None:
         except EOFError:
             say("end of file: nobody can send to me any more, so I leave")
             return
-        time.sleep(0.1)  # the bank takes its time
+        work_for(0.1)  # the bank takes its time
         say(f"paid {order}")
         paid.send(order)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import time
 
-from lessons.stage import close, play, say, start
+from lessons.stage import close, play, say, start, work_for
 
 context = multiprocessing.get_context("spawn")
 
@@ -15,7 +15,7 @@ ORDERS = {"A-1 of ada": 1250, "A-2 of ben": 700, "A-3 of cho": 4300}  # prices i
 def pay(order: str, cents: int) -> None:
     """Take the money for an order: a function is all that the first way needs."""
     say(f"charging {order} ...")
-    time.sleep(0.2)  # the bank takes its time
+    work_for(0.2)  # the bank takes its time
     say(f"charged {order}: {cents / 100:.2f} EUR")
 
 

@@ -6,7 +6,7 @@ import multiprocessing
 import time
 from typing import TYPE_CHECKING
 
-from lessons.stage import close, leave_with_parent, play, say, start
+from lessons.stage import close, leave_with_parent, play, say, start, work_for
 
 if TYPE_CHECKING:
     from multiprocessing.queues import Queue
@@ -32,7 +32,7 @@ def consume(orders: Queue[str | None]) -> None:
     """Be the payment: slower than the website."""
     leave_with_parent()
     while (order := orders.get()) is not END:
-        time.sleep(0.15)  # the bank takes its time
+        work_for(0.15)  # the bank takes its time
         say(f"paid {order}")
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import time
 from typing import TYPE_CHECKING
 
-from lessons.stage import close, leave_with_parent, play, say, start
+from lessons.stage import close, leave_with_parent, play, say, start, work_for
 
 if TYPE_CHECKING:
     from multiprocessing.queues import Queue
@@ -22,7 +21,7 @@ def consume(orders: Queue[tuple[str, int] | None], receipts: Queue[str]) -> None
     leave_with_parent()
     while (order := orders.get()) is not None:
         name, cents = order
-        time.sleep(0.1)  # the bank takes its time
+        work_for(0.1)  # the bank takes its time
         say(f"paid {name}: {cents / 100:.2f} EUR")
         receipts.put(f"{name}, by process {os.getpid()}")
     say("no more orders; I end")

@@ -73,6 +73,11 @@ def start(*processes: BaseProcess) -> None:
             process.start()
 
 
+def work_for(seconds: float) -> None:
+    """Take as long as work takes; never to wait for somebody, which `until` is for."""
+    time.sleep(seconds)
+
+
 @contextmanager
 def program(*command: str | Path, **options: Any) -> Iterator[subprocess.Popen[str]]:  # noqa: ANN401
     """Run another program while the block lasts, and wait for its end; kill it on an error."""

@@ -6,7 +6,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from lessons.stage import close, play, say
+from lessons.stage import close, play, say, work_for
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -16,13 +16,13 @@ ORDERS = ["A-1 of ada", "A-2 of ben", "A-3 of cho"]
 
 def ask_bank(order: str) -> str:
     """Ask the bank for the money; the bank is far away, and takes a while to answer."""
-    time.sleep(0.3)  # the bank's work: the wait that this lesson is about
+    work_for(0.3)  # the bank's work: the wait that this lesson is about
     return f"{order} is paid"
 
 
 def pack_a_parcel(order: str) -> None:
     """Do something useful of one's own."""
-    time.sleep(0.1)  # our own work meanwhile
+    work_for(0.1)  # our own work meanwhile
     say(f"  packed {order}")
 
 

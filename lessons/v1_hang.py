@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import multiprocessing
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lessons.stage import answer_where, close, detail, leave_with_parent, play, say, start, where
+from lessons.stage import (
+    answer_where,
+    close,
+    detail,
+    leave_with_parent,
+    play,
+    say,
+    start,
+    where,
+    work_for,
+)
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -28,7 +37,7 @@ def consume(
     ready.wait(30)
     while True:
         order = orders.get()
-        time.sleep(0.1)  # the bank takes its time
+        work_for(0.1)  # the bank takes its time
         say(f"paid {order}")
         receipts.put(order)
 

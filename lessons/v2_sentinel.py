@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import multiprocessing
-import time
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING
 
-from lessons.stage import answer_where, close, detail, leave_with_parent, play, say, start, where
+from lessons.stage import (
+    answer_where,
+    close,
+    detail,
+    leave_with_parent,
+    play,
+    say,
+    start,
+    where,
+    work_for,
+)
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -39,7 +48,7 @@ def consume(orders: Orders, receipts: SimpleQueue[str], answers: Connection) -> 
     answer_where(answers)
     receipts.put("ready")
     while (order := orders.get()) is not END:
-        time.sleep(0.05)  # the bank takes its time
+        work_for(0.05)  # the bank takes its time
         say(f"paid {order}")
         receipts.put(order)
     say("took an end mark, and leaves")

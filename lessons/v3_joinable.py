@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import time
 from typing import TYPE_CHECKING
 
-from lessons.stage import close, leave_with_parent, play, say, start
+from lessons.stage import close, leave_with_parent, play, say, start, work_for
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -24,7 +23,7 @@ def consume(orders: JoinableQueue[str]) -> None:
     while True:
         order = orders.get()
         say(f"took {order}")
-        time.sleep(0.1)  # the bank takes its time
+        work_for(0.1)  # the bank takes its time
         say(f"paid {order}")
         orders.task_done()
 

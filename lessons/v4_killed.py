@@ -5,11 +5,20 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import time
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING
 
-from lessons.stage import answer_where, close, detail, leave_with_parent, play, say, start, where
+from lessons.stage import (
+    answer_where,
+    close,
+    detail,
+    leave_with_parent,
+    play,
+    say,
+    start,
+    where,
+    work_for,
+)
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -28,7 +37,7 @@ def consume(orders: JoinableQueue[str], receipts: Connection, answers: Connectio
     receipts.send("ready")
     while True:
         order = orders.get()
-        time.sleep(0.05)  # the bank takes its time
+        work_for(0.05)  # the bank takes its time
         say(f"paid {order}")
         receipts.send(order)
         orders.task_done()

@@ -8,7 +8,7 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
-from lessons.stage import close, leave_with_parent, play, say, start
+from lessons.stage import close, leave_with_parent, play, say, start, work_for
 
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
@@ -23,7 +23,7 @@ def consume(ready: Event, politely: bool) -> None:
 
     def finish(_number: int, _frame: object) -> None:
         say("SIGTERM: I finish the payment at hand, then I leave")
-        time.sleep(0.2)  # the payment
+        work_for(0.2)  # the payment
         raise SystemExit(0)
 
     if politely:

@@ -51,6 +51,10 @@ def item(**fields: Any) -> dict[str, Any]:
     return order(items=[{"sku": "S-1", "quantity": 1, "unit_price": 150} | fields])
 
 
+def line(order_id: object = "o1", **fields: Any) -> str:
+    return json.dumps(order(order_id, **fields)) + "\n"
+
+
 def jsonl_of(*orders: dict[str, Any]) -> bytes:
     return "".join(f"{json.dumps(each)}\n" for each in orders).encode()
 

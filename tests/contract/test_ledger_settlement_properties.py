@@ -35,6 +35,7 @@ from shared.ledger import settlement as the_books
 from shared.ledger.journal import positions
 from shared.ledger.reports import accepted_orders, totals
 from tests import books as some
+from tests.forgeries import FORGERIES, PARTITIONS
 from tests.replay import MAX_ATTEMPTS, Books, replay
 
 if TYPE_CHECKING:
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
     NewLedger = Callable[..., Ledger]
     Forge = Callable[[dict[str, Any]], None]
 
-PARTITIONS = 2
 OPENING_BALANCE = 1000
 TRANSIENT, PERMANENT = 0.35, 0.15
 STRANGE = {Delivery.FORGED, Delivery.FOREIGN, Delivery.UNREADABLE}
@@ -67,64 +67,6 @@ wanted = st.builds(
 
 class Crash(Exception):
     """The process ends here."""
-
-
-def altered_amount(message: dict[str, Any]) -> None:
-    message["orders"][0]["items"][0]["unit_price"] += 1
-
-
-def other_customer(message: dict[str, Any]) -> None:
-    message["orders"][0]["customer_id"] = "c-9"
-
-
-def shifted_numbers(message: dict[str, Any]) -> None:
-    message["first"] += 1
-    message["last"] += 1
-
-
-def numbers_beyond_the_head(message: dict[str, Any]) -> None:
-    message["first"] += 10_000
-    message["last"] += 10_000
-
-
-def numbers_from_zero(message: dict[str, Any]) -> None:
-    message["last"] -= message["first"]
-    message["first"] = 0
-
-
-def one_order_more(message: dict[str, Any]) -> None:
-    message["orders"].append(message["orders"][0] | {"order_id": "o-forged"})
-    message["last"] += 1
-
-
-def other_ledger(message: dict[str, Any]) -> None:
-    message["ledger_id"] = "0" * 32
-
-
-def other_partition(message: dict[str, Any]) -> None:
-    message["partition"] = 1 - message["partition"]
-
-
-def no_partition(message: dict[str, Any]) -> None:
-    message["partition"] = PARTITIONS
-
-
-def other_version(message: dict[str, Any]) -> None:
-    message["schema_version"] = 2
-
-
-FORGERIES: dict[Forge, Delivery] = {
-    altered_amount: Delivery.FORGED,
-    other_customer: Delivery.FORGED,
-    shifted_numbers: Delivery.FORGED,
-    numbers_beyond_the_head: Delivery.FORGED,
-    numbers_from_zero: Delivery.FORGED,
-    one_order_more: Delivery.FORGED,
-    other_partition: Delivery.FORGED,
-    other_ledger: Delivery.FOREIGN,
-    no_partition: Delivery.FOREIGN,
-    other_version: Delivery.UNREADABLE,
-}
 
 
 class Pipeline(RuleBasedStateMachine):

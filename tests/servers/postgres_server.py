@@ -6,6 +6,7 @@ import itertools
 import secrets
 import signal
 import subprocess
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -34,7 +35,7 @@ _SETTINGS = {
 _CARELESS = {"fsync": "off", "full_page_writes": "off"}
 
 
-class Postgres:
+class Postgres(ABC):
     """A server with databases for tests in it.
 
     Attributes:
@@ -61,8 +62,9 @@ class Postgres:
                 connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(name)))
             connection.execute("CREATE SCHEMA public")
 
+    @abstractmethod
     def _new_name(self) -> str:
-        raise NotImplementedError
+        """Choose the name of a database."""
 
 
 class GivenPostgres(Postgres):
