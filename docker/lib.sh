@@ -2,6 +2,7 @@
 
 project=${COMPOSE_PROJECT_NAME:-orderly}
 secrets=.secrets/$project
+token=$secrets.api_token
 unset COMPOSE_PROFILES # QUEUE_MODE chooses
 
 say() { printf 'orderly: %s\n' "$*"; }

@@ -17,6 +17,7 @@ up() {
   done
   [ "$mode" = local ] || make_secrets
   stop_other
+  write_token
   say "building the image (the first time takes a minute or two)"
   quietly compose build || fail 1 "the image could not be built; see above"
   say "starting the $mode stack"
@@ -93,7 +94,7 @@ reset() {
     esac
   fi
   quietly compose_all down --volumes --remove-orphans
-  rm -rf "$secrets"
+  rm -rf "$secrets" "$token"
   say "removed. \`make up\` begins with an empty ledger and new passwords"
 }
 
@@ -118,6 +119,20 @@ make_secrets() {
   mv "$new" "$secrets"
   say "made new passwords in $secrets"
 }
+
+# API_TOKEN, from the environment or from a file .env. A service reads it when it starts.
+write_token() {
+  local said
+  said=$(compose_token)
+  if [ -f "$token" ] && [ "$(cat "$token")" = "$said" ]; then return; fi
+  (umask 077 && mkdir -p "${token%/*}")
+  rm -f "$token"
+  printf '%s' "$said" >"$token"
+  chmod 444 "$token"
+  [ -z "$(containers "$(service "$(door)")")" ] || quietly compose rm --stop --force "$(door)"
+}
+
+compose_token() { compose config --format json | sed -n 's/^ *"x-api-token": "\(.*\)",\{0,1\}$/\1/p'; }
 
 random() { od -An -N24 -tx1 /dev/urandom | tr -d ' \n'; }
 

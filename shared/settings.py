@@ -173,6 +173,9 @@ class Settings(BaseSettings):
         AfterValidator(_token),
         Field(description="asked for where something is changed over HTTP; empty asks for none"),
     ] = SecretStr("")
+    api_token_file: Annotated[
+        str, Field(description="a file with the API_TOKEN; an empty one asks for none")
+    ] = ""
     log_format: Annotated[
         Literal["auto", "json", "console"], Field(description="auto: console on a terminal")
     ] = "auto"
@@ -200,7 +203,7 @@ def load_settings(**overrides: object) -> Settings:
             "PAYMENT_WORKERS=0 must be 1 to 64 in local mode; in redis mode 0 leaves the paying "
             "to workers elsewhere"
         )
-    secret: dict[str, str] = {}
+    secret: dict[str, Any] = {}
     url = make_url(settings.ledger_url)
     if settings.ledger_password_file and url.get_backend_name() != "sqlite":
         password = _password("LEDGER_PASSWORD_FILE", settings.ledger_password_file)
@@ -208,6 +211,8 @@ def load_settings(**overrides: object) -> Settings:
     if settings.redis_password_file and settings.queue_mode == "redis":
         password = _password("REDIS_PASSWORD_FILE", settings.redis_password_file)
         secret["redis_url"] = _with_password(settings.redis_url, password)
+    if settings.api_token_file:
+        secret["api_token"] = _token_of(settings)
     if not secret:
         return settings
     filled = settings.model_copy(update=secret)
@@ -216,15 +221,29 @@ def load_settings(**overrides: object) -> Settings:
 
 
 def _password(variable: str, path: str) -> str:
-    try:
-        # The end of the line is the editor's; blanks may be the password's own.
-        found = Path(path).read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise ConfigurationError(f"{variable}={path!r} cannot be read: {why}") from None
+    found = _content(variable, path)
     if not found:
         raise ConfigurationError(f"{variable}={path!r} is empty")
     return found
+
+
+def _token_of(settings: Settings) -> SecretStr:
+    path = settings.api_token_file
+    if settings.api_token.get_secret_value():
+        raise ConfigurationError(f"API_TOKEN_FILE={path!r} and API_TOKEN are both set; unset one")
+    try:
+        return _token(SecretStr(_content("API_TOKEN_FILE", path)))
+    except ValueError as error:
+        raise ConfigurationError(f"API_TOKEN_FILE={path!r} {error}") from None
+
+
+def _content(variable: str, path: str) -> str:
+    try:
+        # The end of the line is the editor's; blanks may be the password's own.
+        return Path(path).read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ConfigurationError(f"{variable}={path!r} cannot be read: {why}") from None
 
 
 def _with_password(url: str, password: str) -> str:

@@ -10,10 +10,13 @@ import pytest
 from shared.settings import Settings
 from tests.stack import DOORS, SERVICES, Stack
 
-OWN = {"QUEUE_MODE", "REDIS_URL", "LEDGER_URL", "REDIS_PASSWORD_FILE", "LEDGER_PASSWORD_FILE"}
+OWN = {
+    *("QUEUE_MODE", "REDIS_URL", "LEDGER_URL"),
+    *("REDIS_PASSWORD_FILE", "LEDGER_PASSWORD_FILE", "API_TOKEN", "API_TOKEN_FILE"),
+}
 """What the stack decides, and not its user."""
 
-OF_THE_DOOR = {"HTTP_HOST", "HTTP_PORT", "HTTP_ALLOWED_HOSTS", "API_TOKEN"}
+OF_THE_DOOR = {"HTTP_HOST", "HTTP_PORT", "HTTP_ALLOWED_HOSTS"}
 """What only a service with HTTP needs; host and port within the container are the image's."""
 
 IMAGES = {

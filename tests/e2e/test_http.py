@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -83,6 +84,7 @@ def test_settings_of_the_host_reach_the_containers(new_stack: NewStack) -> None:
         shop = stack.shop
         problem_of(shop.place(order("token-1")), 401, "unauthorized")
         assert shop.place(order("token-1"), **BEARER).status_code == 202
+        assert TOKEN not in json.dumps(stack.inspect("local"))
         shop.settle()
         assert len(stack.orderly.json("status")["workers"]) == 3
         books = stack.orderly.assert_serial(transient=0.05, permanent=0.02, seed=7)
@@ -90,3 +92,8 @@ def test_settings_of_the_host_reach_the_containers(new_stack: NewStack) -> None:
         assert stack.orderly("dead", "retry", "--all").code == 0
         shop.settle()
         assert stack.orderly.json("verify")["ok"]
+
+        assert stack.make("up", API_TOKEN=TOKEN[::-1]).code == 0
+        problem_of(shop.place(order("token-2"), **BEARER), 401, "unauthorized")
+        assert stack.make("up", API_TOKEN="").code == 0
+        assert shop.place(order("token-2")).status_code == 202

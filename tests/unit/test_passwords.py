@@ -10,6 +10,7 @@ from sqlalchemy.engine import make_url
 
 from shared.errors import ConfigurationError
 from shared.settings import Settings, load_settings
+from tests.server import TOKEN
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -99,3 +100,39 @@ def test_what_needs_no_password_reads_no_file(monkeypatch: Env) -> None:
     monkeypatch.setenv("QUEUE_MODE", "local")
     monkeypatch.setenv("LEDGER_URL", "sqlite:///orderly.db")
     assert load_settings().ledger_url == "sqlite:///orderly.db"
+
+
+@pytest.mark.parametrize("content", [TOKEN, f"{TOKEN}\n", ""])
+def test_the_token_may_be_in_a_file(monkeypatch: Env, secret: Path, content: str) -> None:
+    secret.write_text(content)
+    monkeypatch.setenv("API_TOKEN_FILE", str(secret))
+    assert load_settings().api_token.get_secret_value() == content.strip()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "cannot be read: No such file or directory"),
+        ("two words", "must consist of A-Z"),
+        ("geh\N{LATIN SMALL LETTER E WITH ACUTE}im", "must consist of A-Z"),
+    ],
+)
+def test_a_file_that_holds_no_token_is_named_and_not_what_is_in_it(
+    monkeypatch: Env, secret: Path, content: str | None, words: str
+) -> None:
+    secret.unlink()
+    if content is not None:
+        secret.write_text(content, encoding="utf-8")
+    monkeypatch.setenv("API_TOKEN_FILE", str(secret))
+    with pytest.raises(ConfigurationError) as raised:
+        load_settings()
+    assert str(raised.value).startswith(f"API_TOKEN_FILE={str(secret)!r} {words}")
+    assert content is None or content not in str(raised.value)
+
+
+def test_two_tokens_are_one_too_many(monkeypatch: Env, secret: Path) -> None:
+    monkeypatch.setenv("API_TOKEN_FILE", str(secret))
+    monkeypatch.setenv("API_TOKEN", TOKEN)
+    with pytest.raises(ConfigurationError, match="and API_TOKEN are both set; unset one") as raised:
+        load_settings()
+    assert TOKEN not in str(raised.value)
