@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def orderly(tmp_path: Path) -> Iterator[Orderly]:
+def orderly(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Orderly]:
     """The command, with a ledger of this test's own."""
-    command = Orderly(tmp_path)
+    command = Orderly(tmp_path, anew=request.node.get_closest_marker("anew") is not None)
     yield command
     command.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
@@ -10,14 +11,24 @@ import sqlite3
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from tests.preloaded import Preloaded
 from tests.replay import Books, read_journal, replay
 
 ROOT = Path(__file__).parent.parent
 SAMPLE = ROOT / "examples" / "journey-orders.csv"
 COMMAND = [sys.executable, "-m", "services"]
+
+
+@cache
+def preloaded() -> Preloaded:
+    """Start the process whose copies are the commands; one serves all tests."""
+    process = Preloaded()
+    atexit.register(process.close)
+    return process
 
 
 @dataclass
@@ -35,10 +46,18 @@ class Result:
 
 @dataclass
 class Orderly:
-    """Runs commands against one ledger."""
+    """Runs commands against one ledger.
+
+    Attributes:
+        folder: Where they run.
+        environment: What is set for them.
+        anew: Whether every command is started as users do, rather than copied.
+        started: Those that were started and may still run.
+    """
 
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
+    anew: bool = False
     started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     @property
@@ -86,10 +105,14 @@ class Orderly:
         within: float,
         environment: dict[str, str],
     ) -> Result:
+        words = [*map(str, arguments)]
+        given = self._environment() | environment
+        if stdin is None and not self.anew:
+            return Result(*preloaded().run(words, self.folder, given, within))
         done = subprocess.run(
-            [*COMMAND, *map(str, arguments)],
+            [*COMMAND, *words],
             cwd=self.folder,
-            env=self._environment() | environment,
+            env=given,
             input=stdin,
             stdin=subprocess.DEVNULL if stdin is None else None,
             capture_output=True,

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from tests.servers.postgres_server import Postgres
     from tests.servers.redis_server import Redis
 
+pytestmark = pytest.mark.anew
+
 TOTALS = {
     "created": int,
     "paid": int,
@@ -59,7 +61,7 @@ def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     In redis mode it is in PostgreSQL. ``report`` is what its run printed.
     """
     folder = tmp_path_factory.mktemp("shop")
-    shop = Orderly(folder)
+    shop = Orderly(folder, anew=True)
     if request.param == "redis":
         database: Postgres = request.getfixturevalue("postgres")
         queue: Redis = request.getfixturevalue("redis_server")
@@ -181,12 +183,12 @@ def test_config_tells_every_setting_its_value_and_where_it_came_from(shop: Order
 
 
 def test_a_setting_that_cannot_be_used_ends_every_command_in_one_line(tmp_path: Path) -> None:
-    orderly = Orderly(tmp_path, {"QUEUE_MODE": "kafka", "PARTITIONS": "many"})
+    orderly = Orderly(tmp_path, {"QUEUE_MODE": "kafka", "PARTITIONS": "many"}, anew=True)
     for command in "run", "config":
         assert_refused(
             orderly(command), "QUEUE_MODE='kafka'", "local or redis", "PARTITIONS='many'"
         )
-    secret = Orderly(tmp_path, {"LEDGER_URL": "mysql://clerk:gehe@im@host/orders"})
+    secret = Orderly(tmp_path, {"LEDGER_URL": "mysql://clerk:gehe@im@host/orders"}, anew=True)
     result = secret("run")
     assert_refused(result, "LEDGER_URL='mysql://clerk:***@host/orders'")
 
@@ -207,6 +209,6 @@ def test_a_gateway_that_cannot_be_used_stops_a_run_before_it_starts(
         "    def __init__(self):\n"
         "        raise RuntimeError('no key\\nfor the bank')\n"
     )
-    orderly = Orderly(tmp_path, {"PAYMENT_GATEWAY": gateway})
+    orderly = Orderly(tmp_path, {"PAYMENT_GATEWAY": gateway}, anew=True)
     assert_refused(orderly("run", "--fresh"), f"PAYMENT_GATEWAY={gateway}", words)
     assert not orderly.ledger.exists()

@@ -16,11 +16,13 @@ from tests.orderly import COMMAND, ROOT, Orderly, Result
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.anew
+
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Orderly:
     """A ledger with orders in it; look, but change nothing."""
-    shop = Orderly(tmp_path_factory.mktemp("shop"))
+    shop = Orderly(tmp_path_factory.mktemp("shop"), anew=True)
     assert shop("run", "--orders", "200", "--seed", "7").code == 0
     return shop
 

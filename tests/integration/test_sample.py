@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from tests.orderly import Orderly
 
+pytestmark = pytest.mark.anew
+
 
 def read_sample() -> Iterator[dict[str, Any]]:
     """Read the sample as a stranger would; leave out what has a quantity of zero."""

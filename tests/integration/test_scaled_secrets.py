@@ -93,7 +93,7 @@ def test_a_password_that_is_wrong_or_missing_is_told_in_one_line(locked: Scaled)
     ]
     started = []
     for command, environment, _, _ in cases:
-        other = Orderly(locked.folder, locked.environment | environment, locked.started)
+        other = Orderly(locked.folder, locked.environment | environment, started=locked.started)
         started.append(other.start(*command))
     for process, (_, _, code, words) in zip(started, cases, strict=True):
         result = finish(process)
@@ -116,7 +116,7 @@ def test_a_server_that_is_not_there_is_tried_for_a_while_and_told(orderly: Order
         (("status",), lost_ledger, no_ledger),
     ]
     started = [
-        Orderly(orderly.folder, environment, orderly.started).start(*command)
+        Orderly(orderly.folder, environment, started=orderly.started).start(*command)
         for command, environment, _ in cases
     ]
     for process, (command, _, words) in zip(started, cases, strict=True):
