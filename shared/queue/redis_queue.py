@@ -42,6 +42,9 @@ _ON_ITS_WAY_SECONDS = 2.0
 START_SECONDS = 15.0
 """How long to try before a server that has never answered counts as not to be reached."""
 
+_PATIENCE = 0.1
+"""How long a sender of orders waits for another one that may be waiting for Redis."""
+
 _REST_LEAST = 0.1
 _REST_MOST = 2.0
 
@@ -74,8 +77,9 @@ def connect(url: str) -> redis.Redis:
         socket_timeout=ANSWER_SECONDS,
         socket_connect_timeout=ANSWER_SECONDS,
         socket_keepalive=True,
-        # Once more, since a connection may have been closed while it was not used.
-        retry=RedisRetry(NoBackoff(), 1),
+        # Once more, since a connection may have been closed while it was not used; but not where an
+        # answer is missing: a server that is frozen would cost that time twice.
+        retry=RedisRetry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
     )
 
 
@@ -111,7 +115,8 @@ class RedisQueue(OrderQueue):
         self._ledger_id = ledger_id
         self._redis = connect(url)
         self._queue = rq_queue(self._redis, ledger_id, Queue, ClosedJob)
-        self._lock = threading.Lock()
+        self._sending = threading.Lock()
+        self._lock = threading.Lock()  # of what is owed; nobody waits for Redis under it
         self._claim: Any = self._redis.register_script(_CLAIM)
         self._owed: set[int] = set()
         # Partitions that may be marked as having a message on its way, and have none.
@@ -125,7 +130,15 @@ class RedisQueue(OrderQueue):
         """See the port."""
         with self._lock:
             # Where a nudge is owed the journal will be read anyway.
-            self._send([each for each in messages if each.partition not in self._owed])
+            wanted = [each for each in messages if each.partition not in self._owed]
+        # While Redis is away `flush` asks for it. Those who take orders in are not kept from that.
+        if self._rest or not self._sending.acquire(timeout=_PATIENCE):
+            self._owe(wanted)
+            return
+        try:
+            self._send(wanted)
+        finally:
+            self._sending.release()
 
     def nudge(self, partitions: Iterable[int]) -> None:
         """See the port."""
@@ -135,10 +148,14 @@ class RedisQueue(OrderQueue):
 
     def flush(self) -> None:
         """See the port."""
-        with self._lock:
-            if self._owed:
+        if not self._owed or not self._sending.acquire(blocking=False):
+            return
+        try:
+            with self._lock:
                 owed, self._owed = sorted(self._owed), set()
-                self._send([Message(each, encode_nudge(self._ledger_id, each)) for each in owed])
+            self._send([Message(each, encode_nudge(self._ledger_id, each)) for each in owed])
+        finally:
+            self._sending.release()
 
     def depth(self) -> int:
         """See the port; 0 while Redis is away."""
@@ -203,7 +220,7 @@ class RedisQueue(OrderQueue):
         if not messages:
             return
         if time.monotonic() < self._rests_until:
-            self._owed.update(each.partition for each in messages)
+            self._owe(messages)
             return
         try:
             left = self._try_to_send(messages)
@@ -218,7 +235,11 @@ class RedisQueue(OrderQueue):
             if self._rest:
                 log.info("Redis is back", url=self._name)
             self._rest = 0.0
-        self._owed.update(each.partition for each in left)
+        self._owe(left)
+
+    def _owe(self, messages: list[Message]) -> None:
+        with self._lock:
+            self._owed.update(each.partition for each in messages)
 
     def _try_to_send(self, messages: list[Message]) -> list[Message]:
         first: dict[int, Message] = {}

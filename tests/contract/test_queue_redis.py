@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from shared.queue import redis_queue
 from shared.queue.redis_queue import ROOM, RedisQueue
 from tests.eventually import eventually
+from tests.orderly import kill
 from tests.queues import LEDGER, PROMPTLY, bodies, message, messages, nudge, promptly, taken
 from tests.rq_consumer import RedisBackend, RedisDeliveries
 
@@ -148,3 +151,26 @@ def test_redis_may_come_back_empty(apart: tuple[RedisServer, RedisBackend]) -> N
     end = backend.consumer(0)
     found = taken(end)
     assert set(bodies(messages(0, 2))) | {nudge(1)} <= set(found)
+
+
+def test_who_takes_orders_in_does_not_wait_for_somebody_who_waits_for_redis(
+    new_redis: NewRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_queue, "ANSWER_SECONDS", 60.0)
+    server = new_redis()
+    backend = RedisBackend(server.url)
+    backend.queue.put(messages(0, 1))
+    kill(server.pid, signal.SIGSTOP)
+    waiting = threading.Thread(target=backend.queue.nudge, args=([1],))
+    waiting.start()
+    try:
+        eventually(backend.queue._sending.locked, what="a nudge is being sent")
+        with promptly():
+            backend.queue.put([message(2)])
+        assert waiting.is_alive()
+    finally:
+        kill(server.pid, signal.SIGCONT)
+        waiting.join()
+    backend.queue.flush()
+    assert {nudge(1), nudge(2)} <= set(taken(backend.consumer(0)))
+    backend.close()
