@@ -235,12 +235,14 @@ def play(lesson: Callable[[], None], *, takes_arguments: bool = False) -> None:
     try:
         lesson()
     except BaseException:
+        # The exception still holds on to the lesson's queues here, and behind this block they are
+        # gone. A child that is just coming to be may look for one.
+        _end_children()
         # A signal that comes while a lock changes hands ends in that lock's error, so the number
         # tells, not the exception.
         if not _Play.interrupted_by:
             raise
-    finally:
-        # Here the lesson's queues still exist. A child that is just coming to be may look for one.
+    else:
         _end_children()
     if _Play.interrupted_by:
         print("interrupted: every process of this lesson has been ended", file=sys.stderr)
