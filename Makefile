@@ -54,7 +54,7 @@ test: $(VENV)/.dev ## Run the tests that need no containers
 	@$(BIN)/pytest -n 3 --dist worksteal
 
 test-e2e: $(VENV)/.dev ## Run the tests of the containers
-	@$(BIN)/pytest -n 2 --dist loadgroup tests/e2e
+	@$(BIN)/pytest tests/e2e
 
 lint: $(VENV)/.dev ## Check style and formatting
 	@$(BIN)/ruff check .

@@ -33,21 +33,9 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let a test that takes too long fail in a way that lets its containers be taken down.
-
-    Of two processes one runs what is about the shared scaled-out stack, the other all else.
-    """
+    """Let a test that takes too long fail in a way that lets its containers be taken down."""
     for item in items:
         item.add_marker(pytest.mark.timeout(TEST_SECONDS, method="signal"))
-        item.add_marker(pytest.mark.xdist_group("scaled" if _is_scaled(item) else "else"))
-
-
-def _is_scaled(item: pytest.Item) -> bool:
-    assert isinstance(item, pytest.Function)
-    given = item.callspec.params if hasattr(item, "callspec") else {}
-    chosen = given.get("stack", given.get("owner"))
-    of_redis = {"redis_stack", "shop", "any_shop"}
-    return chosen == "redis" or not of_redis.isdisjoint(item.fixturenames)
 
 
 @pytest.fixture(scope="session", autouse=True)

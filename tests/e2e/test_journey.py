@@ -88,7 +88,7 @@ class TestEachMode:
         result = project.make("demo", "SEED=7")
         assert result.code == 0, result
         again, demo = reports(result)
-        assert again["duplicates"] == SAMPLE["created"]
+        assert again["duplicates"] == SAMPLE["created"], result
         assert demo["created"] == demo["received"] == "20,000"
         assert "\nverified\n" in result.out
         project.orderly.assert_serial()
