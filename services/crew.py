@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from services.supervisor import Worker
-    from shared.ledger.workers import Reported
+    from shared.ledger.workers import Reported, WorkerEntry
 
 STATES = ("starting", "idle", "settling")
 
@@ -21,19 +21,21 @@ class Crew:
     """Workers, those that have left included.
 
     Attributes:
+        entries: Those that are there at present.
         states: How many there are at present in each state.
         replaced: How many died or got stuck.
         meter: What all of them have measured.
     """
 
+    entries: list[WorkerEntry] = field(default_factory=list)
     states: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STATES, 0))
     replaced: int = 0
     meter: Meter = field(default_factory=Meter)
 
     @classmethod
-    def of(cls, workers: Iterable[Worker]) -> Crew:
+    def of(cls, workers: Iterable[Worker], entries: list[WorkerEntry]) -> Crew:
         """Sum up the workers of this process tree."""
-        crew = cls()
+        crew = cls(entries)
         for worker in workers:
             crew.states[worker.state] += 1
             crew.replaced += worker.restarts
@@ -43,7 +45,7 @@ class Crew:
     @classmethod
     def reported(cls, reported: Reported) -> Crew:
         """Sum up what the registry knows of all that ever worked for a ledger."""
-        crew = cls()
+        crew = cls(reported.present)
         for entry in reported.present:
             crew.states[entry.state] += 1
         crew.replaced = reported.restarts

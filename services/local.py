@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from services.crew import Crew
+from services.payment.hold import Hold
 from services.payment.worker import Assignment
 from services.pipeline import STOP_SECONDS, Pipeline
 from shared.queue.local_queue import LocalQueue
@@ -29,16 +30,34 @@ class LocalPipeline(Pipeline):
         self, ledger: Ledger, settings: Settings, *, run_id: str, niceness: int = 0
     ) -> None:
         super().__init__(ledger, settings, run_id=run_id, niceness=niceness)
+        self._hold = Hold(self.supervisor.context.RawValue("b", 0))
         self.queue = LocalQueue(self.supervisor.context, ledger.ledger_id, settings.payment_workers)
 
     def crew(self, connection: sa.Connection | None) -> Crew:  # noqa: ARG002
         """Sum up this process tree's workers."""
-        return Crew.of(self.supervisor.workers)
+        return Crew.of(self.supervisor.workers, self._entries())
+
+    @property
+    def is_paused(self) -> bool:
+        """See the base class."""
+        return self._hold.is_on
+
+    def pause(self, *, is_wanted: bool) -> None:
+        """See the base class. Workers that come later share the flag, too."""
+        self._hold.set(is_on=is_wanted)
+
+    def kill_worker(self, name: str | None) -> bool:
+        """See the base class. Of several one that is settling is the most interesting."""
+        entries = [entry for entry in self._entries() if name in {None, entry.worker}]
+        entries.sort(key=lambda entry: entry.state != "settling")
+        for entry in entries[:1]:
+            self.supervisor.condemn(entry.pid)
+        return bool(entries)
 
     def _start_worker(self, slot: int, vitals: Vitals) -> SpawnProcess:
         deliveries = self.queue.renew(slot)
         return self.supervisor.spawn(
-            slot, Assignment(self._settings, vitals, deliveries, self._niceness)
+            slot, Assignment(self._settings, vitals, deliveries, self._niceness, self._hold)
         )
 
     def _dismiss(self, deadline: float) -> None:
@@ -48,5 +67,6 @@ class LocalPipeline(Pipeline):
         while waiting and time.monotonic() < deadline:
             waiting -= {slot for slot in waiting if self.queue.finish(slot)}
 
-    def _partitions_of(self, slot: int) -> range:
+    def partitions_of(self, slot: int) -> range:
+        """See the base class. A worker has its own, for as long as the pipeline lasts."""
         return range(slot, self._ledger.partitions, self._settings.payment_workers)

@@ -102,6 +102,36 @@ class Pipeline(ABC):
         """Sum up the payment workers that this service can see, without the ledger if need be."""
 
     @property
+    @abstractmethod
+    def is_paused(self) -> bool:
+        """Whether its consumers rest.
+
+        Raises:
+            QueueUnavailable: Nobody knows.
+        """
+
+    @abstractmethod
+    def pause(self, *, is_wanted: bool) -> None:
+        """Have the consumers rest, or go on.
+
+        Raises:
+            QueueUnavailable: They cannot be told.
+        """
+
+    @abstractmethod
+    def kill_worker(self, name: str | None) -> bool:
+        """Have a worker killed, or any one; say whether there is such a worker.
+
+        Raises:
+            QueueUnavailable: It cannot be told.
+        """
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether the server of the queue does not answer."""
+        return False
+
+    @property
     def depth(self) -> int:
         """Messages on the queue."""
         return self.queue.depth()
@@ -132,7 +162,7 @@ class Pipeline(ABC):
         """Tell the workers to end."""
 
     @abstractmethod
-    def _partitions_of(self, slot: int) -> Iterable[int] | None:
+    def partitions_of(self, slot: int) -> Iterable[int] | None:
         """Whose messages may be lost with a worker; None where that cannot be known."""
 
     def _shut(self) -> None:
@@ -140,7 +170,7 @@ class Pipeline(ABC):
         self.queue.close()
 
     def _lost(self, loss: Loss) -> None:
-        theirs = self._partitions_of(loss.slot)
+        theirs = self.partitions_of(loss.slot)
         if theirs is None:
             self._keeper.ask(self._nudge_open)
         else:
@@ -191,6 +221,7 @@ class Pipeline(ABC):
                 settled=each.meter.settled,
                 started_at=now - int((time.monotonic() - each.started) * clock.SECOND),
                 seen_at=now,
+                partition=each.vitals.last_partition,
             )
             for each in self.supervisor.workers
         ]

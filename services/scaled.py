@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from services.crew import Crew
 from services.payment.worker import Assignment
 from services.pipeline import Pipeline
-from shared.ledger.workers import reported
+from shared.ledger.workers import present, reported
+from shared.queue.controls import Controls
 from shared.queue.redis_queue import RedisQueue
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class ScaledPipeline(Pipeline):
     ) -> None:
         super().__init__(ledger, settings, run_id=run_id, niceness=niceness)
         self.queue = RedisQueue(settings.redis_url, ledger.ledger_id)
+        self._controls = Controls(settings.redis_url, ledger.ledger_id)
 
     def start(self) -> None:
         """See the base class.
@@ -57,6 +59,28 @@ class ScaledPipeline(Pipeline):
         """Sum up all workers that have been reported, wherever they run."""
         return None if connection is None else Crew.reported(reported(connection))
 
+    @property
+    def is_paused(self) -> bool:
+        """See the base class. It is asked only where somebody could have paused them."""
+        return self._settings.chaos and self._controls.is_paused()
+
+    def pause(self, *, is_wanted: bool) -> None:
+        """See the base class."""
+        self._controls.pause(is_wanted=is_wanted)
+
+    def kill_worker(self, name: str | None) -> bool:
+        """See the base class."""
+        there = {entry.worker for entry in self._ledger.database.ask(present)}
+        if not there or name not in {None, *there}:
+            return False
+        self._controls.kill(name)
+        return True
+
+    @property
+    def is_cut_off(self) -> bool:
+        """See the base class."""
+        return self.queue.is_away
+
     def _start_worker(self, slot: int, vitals: Vitals) -> SpawnProcess:
         return self.supervisor.spawn(
             slot, Assignment(self._settings, vitals, niceness=self._niceness)
@@ -66,5 +90,5 @@ class ScaledPipeline(Pipeline):
         """Have the workers take no more jobs; what they leave is for others, or for later."""
         self.supervisor.terminate()
 
-    def _partitions_of(self, slot: int) -> None:
-        """Any worker takes messages of any partition."""
+    def partitions_of(self, slot: int) -> None:
+        """See the base class. Any worker takes messages of any partition."""

@@ -6,13 +6,18 @@ The main thread supervises the workers; HTTP has a thread of its own, and so has
 from __future__ import annotations
 
 import ipaddress
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 from services.console import equation
 from services.http.app import new_app
+from services.http.broadcast import Broadcast
+from services.http.chaos import chaos_router
 from services.http.decisions import dead_router
 from services.http.guard import Guard
+from services.http.live import Live
 from services.http.metrics import Metrics
+from services.http.page import page_router
 from services.http.proving import Prover
 from services.http.reading import Reading
 from services.http.reports import STOPPING, ledger_router, orders_router, service_router
@@ -21,10 +26,12 @@ from services.modes import new_pipeline
 from services.payment.gateway import load_gateway
 from services.producer import api
 from services.producer.door import PATIENCE, Door
+from services.producer.generator import Generator
 from services.producer.intake import Intake
 from services.run import new_run_id
 from services.signals import StopRequests
 from services.standstill import Abandoned, Standstill
+from shared.errors import QueueUnavailable
 from shared.ledger.journal import positions
 from shared.ledger.opening import open_ledger
 from shared.ledger.reports import totals
@@ -95,6 +102,15 @@ class _Service:
         app.include_router(dead_router(self._reading, self._pipeline.queue))
         app.include_router(ledger_router(settings, self._reading, self._prover))
         app.include_router(service_router(self._reading, metrics, self._trouble))
+        self._generator = Generator(
+            ledger, lambda: Intake(ledger, self._pipeline.queue, settings, run_id=new_run_id())
+        )
+        app.include_router(self._generator.router)
+        if settings.chaos:
+            app.include_router(chaos_router(self._reading, self._pipeline))
+        broadcast = Broadcast()
+        self._live = Live(asked, self._pipeline, settings, broadcast, self._doing)
+        app.include_router(page_router(broadcast))
         guard = Guard(app, settings, metrics.intake.response)
         guard.shortcut("POST", "/orders", orders.place_order)
         self._server = HttpServer(guard, listener, self._door.expire)
@@ -106,6 +122,7 @@ class _Service:
             self._door.open()
             tune_gc()
             self._server.start()
+            self._live.start()
             self._announce()
             self._watch(lambda: not self._stop.drain.is_set())
             self._finish()
@@ -119,6 +136,7 @@ class _Service:
             self._pipeline.kill()
             raise
         finally:
+            self._live.stop()
             self._server.stop()
             self._prover.close()
             self._reading.close()
@@ -151,6 +169,11 @@ class _Service:
         rest = "settling what was accepted" if self._pipeline.is_alone else "ending requests"
         self._say(f"{rest}; a second signal stops at once")
         self._door.is_closing = True
+        self._generator.close()
+        if self._settings.chaos:
+            with suppress(QueueUnavailable):
+                self._pipeline.pause(is_wanted=False)
+        self._live.stop()
         self._server.stop()
         self._watch(lambda: self._server.is_running)
         self._door.close()
@@ -166,6 +189,10 @@ class _Service:
             return bool(waiting)
 
         self._watch(is_unsettled)
+
+    def _doing(self) -> dict[str, Any]:
+        """What the page shows beside what is counted."""
+        return {"waiting": self._door.waiting, "generator": self._generator.progress}
 
     def _trouble(self) -> str | None:
         return STOPPING if self._door.is_closing else self._pipeline.trouble

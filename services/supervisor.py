@@ -8,6 +8,7 @@ either committed or still open in the journal, so a replacement needs no knowled
 from __future__ import annotations
 
 import multiprocessing
+import queue
 import signal
 import time
 from dataclasses import dataclass, field
@@ -97,6 +98,7 @@ class Supervisor:
         self._stall_after = stall_after
         self._on_loss = on_loss
         self._looked_at = time.monotonic()
+        self._condemned: queue.SimpleQueue[int] = queue.SimpleQueue()
         # Fork is unsafe from a process that has threads.
         self.context = multiprocessing.get_context("spawn")
         self.workers: list[Worker] = []
@@ -121,6 +123,7 @@ class Supervisor:
         Raises:
             WorkersFailed: Workers end before they are ready, again and again.
         """
+        self._kill_condemned()
         wait([worker.process.sentinel for worker in self.workers], timeout)
         now = time.monotonic()
         if now - self._looked_at > self._stall_after / 2 + timeout:
@@ -136,6 +139,10 @@ class Supervisor:
                 worker.process.join()
                 why = f"showed no sign of life for {self._stall_after:g} s"
                 self._replace(worker, why, is_fault=False)
+
+    def condemn(self, pid: int) -> None:
+        """Have a worker killed by the thread that watches: it alone knows whose the pid is."""
+        self._condemned.put(pid)
 
     def terminate(self) -> None:
         """Ask the workers to end, when they have finished what they have in hand."""
@@ -155,6 +162,13 @@ class Supervisor:
             worker.process.kill()
         for worker in self.workers:
             worker.process.join()
+
+    def _kill_condemned(self) -> None:
+        while not self._condemned.empty():
+            pid = self._condemned.get()
+            for worker in self.workers:
+                if worker.process.pid == pid:
+                    worker.process.kill()
 
     def _launch(self, slot: int) -> tuple[SpawnProcess, Vitals]:
         vitals = Vitals(self.context.RawArray("Q", Vitals.SIZE))

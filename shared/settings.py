@@ -176,6 +176,9 @@ class Settings(BaseSettings):
     api_token_file: Annotated[
         str, Field(description="a file with the API_TOKEN; an empty one asks for none")
     ] = ""
+    chaos: Annotated[
+        bool, Field(description="whether workers may be killed and paused over HTTP, for a show")
+    ] = False
     log_format: Annotated[
         Literal["auto", "json", "console"], Field(description="auto: console on a terminal")
     ] = "auto"

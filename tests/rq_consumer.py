@@ -55,7 +55,9 @@ class RedisDeliveries(Deliveries):
             vitals = Vitals([0] * Vitals.SIZE)
             stop = threading.Event()
             rest = _Rest(vitals, stop)
-            self._worker = PaymentWorker(queue, self._ledger_id, _SETTLED, vitals, rest, stop)
+            self._worker = PaymentWorker(
+                queue, self._ledger_id, _SETTLED, vitals, rest, stop, threading.Event()
+            )
         return self._worker
 
     def receive(self, timeout: float) -> bytes | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter
 
 from services.http.app import refusals
-from services.http.models import Discarded, Receipt
+from services.http.models import Discarded, Receipt, Retried
 from services.http.problems import Problem
 from services.http.reports import OrderId  # noqa: TC001  FastAPI reads it
 from shared.ledger import dead
@@ -68,5 +68,25 @@ def dead_router(reading: Reading, queue: OrderQueue) -> APIRouter:
         """It stays dead, and stays counted as dead."""
         marked = await decide(order_id, lambda letter: bool(dead.discard(ledger, [letter])))
         return {"order_id": order_id, "status": "dead", "discarded": marked}
+
+    @routes.post(
+        "/dead/retry",
+        status_code=202,
+        response_model=Retried,
+        summary="Open every dead order again",
+        responses=refusals("ledger-unavailable"),
+    )
+    async def retry_all() -> dict[str, Any]:
+        """Those that were marked as dealt with stay dead."""
+
+        def run() -> int:
+            with ledger.database.read() as connection:
+                letters = dead.dead_letters(connection)
+            waiting = [letter for letter in letters if letter.discarded_at is None]
+            messages = dead.retry(ledger, waiting)
+            queue.put(messages)
+            return len(messages)
+
+        return {"retried": await reading.run(run)}
 
     return routes

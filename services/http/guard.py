@@ -94,7 +94,7 @@ class Guard:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         if scope["method"] == "HEAD":
             # What GET answers, and the server leaves out the body.
-            scope = {**scope, "method": "GET"}
+            scope = {**scope, "method": "GET", "is_head": True}
         request_id = self._name(headers.get(b"x-request-id", b""))
         scope["request_id"] = request_id
         status = 0

@@ -121,6 +121,7 @@ class Worker(_Answer):
     settled: int
     started_at: int
     seen_at: int
+    partition: Annotated[int | None, Field(description="worked on, now or last")]
 
 
 class StatusReport(Totals):
@@ -159,6 +160,34 @@ class Discarded(_Answer):
     order_id: str
     status: Status
     discarded: bool
+
+
+class Retried(_Answer):
+    """Dead orders that were opened again."""
+
+    retried: Annotated[int, Field(ge=0)]
+
+
+class Generating(_Answer):
+    """How far the generator is; ``made`` are orders that were accepted."""
+
+    orders: int
+    rate: int
+    made: int
+    running: bool
+    error: str | None
+
+
+class Killed(_Answer):
+    """The worker that was named, null if none was."""
+
+    worker: str | None
+
+
+class Held(_Answer):
+    """Whether the consumers rest."""
+
+    paused: bool
 
 
 def _components() -> dict[str, Any]:

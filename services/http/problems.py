@@ -58,6 +58,12 @@ _KINDS = [
         "Check the id; an order that was refused can be sent again.",
     ),
     Kind(
+        "unknown-worker",
+        404,
+        "There is no such worker",
+        "Look at /status for those there are; a worker that was replaced has another name.",
+    ),
+    Kind(
         "method-not-allowed",
         405,
         "This path knows other methods",
@@ -74,6 +80,12 @@ _KINDS = [
         409,
         "This order is not dead",
         "Only dead orders are retried or discarded; look at its present status.",
+    ),
+    Kind(
+        "generating",
+        409,
+        "Orders are being generated already",
+        "Wait for its end, or end it: DELETE /generator.",
     ),
     Kind("too-large", 413, "The body is too large", "Send less at once."),
     Kind(
@@ -110,6 +122,18 @@ _KINDS = [
         "Send it again after the seconds in Retry-After. It was not accepted.",
     ),
     Kind(
+        "queue-unavailable",
+        503,
+        "Redis cannot be reached",
+        "Try again after the seconds in Retry-After. Orders are accepted meanwhile.",
+    ),
+    Kind(
+        "too-many-listeners",
+        503,
+        "As many listen as can be served",
+        "Try again after the seconds in Retry-After, or close another page.",
+    ),
+    Kind(
         "stopping",
         503,
         "The service is stopping",
@@ -118,7 +142,9 @@ _KINDS = [
 ]
 KINDS = {kind.name: kind for kind in _KINDS}
 _BY_STATUS = {400: "malformed-request", 404: "not-found", 405: "method-not-allowed"}
-_RETRIED = {"full", "ledger-unavailable", "stopping"}
+_RETRIED = {
+    *("full", "ledger-unavailable", "queue-unavailable", "too-many-listeners", "stopping"),
+}
 RETRY_AFTER = 1
 """Seconds: a full pipeline settles thousands of orders in one."""
 

@@ -60,6 +60,7 @@ def orders_router(reading: Reading) -> APIRouter:
     )
     async def list_(
         status: Annotated[Status | None, Query(description="only these")] = None,
+        order_id: Annotated[str | None, Query(pattern=ID, description="only this one")] = None,
         customer_id: Annotated[
             str | None,
             Query(pattern=ID, description="only this customer's"),
@@ -78,6 +79,7 @@ def orders_router(reading: Reading) -> APIRouter:
                 ledger,
                 connection,
                 status=status,
+                order_id=order_id,
                 customer_id=customer_id,
                 after=parse_place(cursor) if cursor else None,
                 limit=limit,

@@ -12,7 +12,8 @@ import secrets
 import signal
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from redis.exceptions import RedisError, ResponseError
 from rq import SimpleWorker
@@ -23,9 +24,10 @@ from rq.worker_registration import clean_worker_registry, register
 
 from services.payment.job import PaymentJob, PaymentQueue, at_work
 from services.payment.worker import IDLE_SECONDS, worker_name
-from shared.errors import InvalidBatch
+from shared.errors import InvalidBatch, QueueUnavailable
 from shared.logs import Logger
 from shared.queue.closed_job import JOB_TIMEOUT, Refused
+from shared.queue.controls import Controls
 from shared.queue.redis_queue import connect, on_its_way, rq_queue
 from shared.schema import read_header
 
@@ -43,26 +45,52 @@ UPKEEP_SECONDS = 5
 WORKER_TTL = 20
 """Seconds after which RQ takes a worker for gone."""
 
+CONTROL_SECONDS = 0.25
+"""How often it hears what it is told."""
+
 _REST_LEAST = 0.1
 _REST_MOST = 2.0
 
 log = Logger("payment")
 
 
-def work(url: str, ledger_id: str, rounds: Rounds, vitals: Vitals) -> None:
-    """Take jobs and settle what they point to, until SIGTERM; the job under way is finished."""
+def work(url: str, ledger_id: str, rounds: Rounds, vitals: Vitals, *, obeys: bool = False) -> None:
+    """Take jobs and settle what they point to, until SIGTERM; the job under way is finished.
+
+    Args:
+        url: Where Redis is.
+        ledger_id: Whose jobs these are.
+        rounds: What settles.
+        vitals: Where it shows that it is alive.
+        obeys: Whether it may be told to rest or to die, for a show.
+    """
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     _hear_rq()
     at_work.set(rounds)
+    hold = threading.Event()
+    if obeys:
+        controls = Controls(url, ledger_id)
+        threading.Thread(target=_obey, args=(controls, hold), name="controls", daemon=True).start()
     connection = connect(url)
     rest = _Rest(vitals, stop)
     while not stop.is_set():
         try:
             queue = rq_queue(connection, ledger_id, PaymentQueue, PaymentJob)
-            PaymentWorker(queue, ledger_id, rounds, vitals, rest, stop).work()
+            PaymentWorker(queue, ledger_id, rounds, vitals, rest, stop, hold).work()
         except RedisError as error:  # it was away when the worker came or went
             rest.after(error)
+
+
+def _obey(controls: Controls, hold: threading.Event) -> NoReturn:
+    """Do as told, in a thread of its own: whoever is to be killed should be so in mid-work."""
+    while True:
+        with suppress(QueueUnavailable):
+            heard = controls.listen(worker_name(os.getpid()))
+            if heard.is_killed:
+                os.kill(os.getpid(), signal.SIGKILL)
+            (hold.set if heard.is_paused else hold.clear)()
+        time.sleep(CONTROL_SECONDS)
 
 
 class _NoDeathPenalty(BaseDeathPenalty):
@@ -117,6 +145,7 @@ class PaymentWorker(SimpleWorker):
         vitals: Vitals,
         rest: _Rest,
         stop: threading.Event,
+        hold: threading.Event,
     ) -> None:
         # A name of its own each time: pids come again, and RQ allows no two of one name.
         name = f"{worker_name(os.getpid())}-{secrets.token_hex(3)}"
@@ -128,6 +157,7 @@ class PaymentWorker(SimpleWorker):
         self._vitals = vitals
         self._rest = rest
         self._stop = stop
+        self._hold = hold
         self._kept_up_at = 0.0
         self._left_behind: set[bytes] = set()
 
@@ -160,7 +190,7 @@ class PaymentWorker(SimpleWorker):
             self._vitals.waiting()
             try:
                 self._keep_up(queue)
-                if is_suspended(self.connection, self):
+                if self._hold.is_set() or is_suspended(self.connection, self):
                     self._stop.wait(IDLE_SECONDS)
                     continue
                 self._rounds.come_back()

@@ -6,12 +6,15 @@ from typing import Any
 
 from shared.metrics import Meter
 
+_AT_WORK = 1
+"""The lowest bit of the partition's cell, so that both change at once."""
+
 
 class Vitals:
     """What a supervisor can see of a worker without asking it.
 
     Args:
-        shared: Integers: beats, the partition at work plus one, and the meter's.
+        shared: Integers: beats, the partition, and the meter's.
 
     Attributes:
         meter: What the worker measures.
@@ -26,12 +29,12 @@ class Vitals:
     def working(self, partition: int) -> None:
         """Show that the worker makes progress on a partition."""
         self._shared[0] += 1
-        self._shared[1] = partition + 1
+        self._shared[1] = (partition + 1) * 2 + _AT_WORK
 
     def waiting(self) -> None:
         """Show that the worker is there, and waits for work."""
         self._shared[0] += 1
-        self._shared[1] = 0
+        self._shared[1] &= ~_AT_WORK
 
     @property
     def beats(self) -> int:
@@ -41,4 +44,9 @@ class Vitals:
     @property
     def partition(self) -> int | None:
         """The partition at work."""
-        return int(self._shared[1]) - 1 if self._shared[1] else None
+        return self.last_partition if self._shared[1] & _AT_WORK else None
+
+    @property
+    def last_partition(self) -> int | None:
+        """The partition at work, or the one before it rested."""
+        return int(self._shared[1]) // 2 - 1 if self._shared[1] else None

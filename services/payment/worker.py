@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from services.payment.gateway import load_gateway
+from services.payment.hold import HOLD_SECONDS
 from services.payment.rounds import Rounds
 from services.payment.settle import Settler
 from services.process import follow_parent, leave_signals_to_parent
@@ -18,6 +20,7 @@ from shared.queue.port import Deliveries, EndOfQueue
 from shared.schema import tune_gc
 
 if TYPE_CHECKING:
+    from services.payment.hold import Hold
     from services.payment.vitals import Vitals
     from shared.settings import Settings
 
@@ -36,12 +39,14 @@ class Assignment:
         vitals: Where it shows that it is alive.
         deliveries: Its end of the queue; None where RQ delivers.
         niceness: How far it stands back where processors are short.
+        hold: Makes it rest, where its supervisor may say so.
     """
 
     settings: Settings
     vitals: Vitals
     deliveries: Deliveries | None = None
     niceness: int = 0
+    hold: Hold | None = None
 
 
 def worker_name(pid: int) -> str:
@@ -74,17 +79,22 @@ def main(assignment: Assignment) -> None:
     rounds = Rounds(ledger, settler, vitals, batch_size=settings.batch_size)
     tune_gc()
     if assignment.deliveries is not None:
-        consume(assignment.deliveries, rounds, vitals)
+        consume(assignment.deliveries, rounds, vitals, assignment.hold)
     else:
         from services.payment.rq_worker import work  # noqa: PLC0415  RQ is slow to load
 
-        work(settings.redis_url, ledger.ledger_id, rounds, vitals)
+        work(settings.redis_url, ledger.ledger_id, rounds, vitals, obeys=settings.chaos)
 
 
-def consume(deliveries: Deliveries, rounds: Rounds, vitals: Vitals) -> None:
+def consume(
+    deliveries: Deliveries, rounds: Rounds, vitals: Vitals, hold: Hold | None = None
+) -> None:
     """Take messages and settle what they point to, until the end mark comes."""
     while True:
         vitals.waiting()
+        if hold is not None and hold.is_on:
+            time.sleep(HOLD_SECONDS)
+            continue
         try:
             message = deliveries.receive(rounds.agenda.wait(IDLE_SECONDS))
         except EndOfQueue:

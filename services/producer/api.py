@@ -14,6 +14,7 @@ from fastapi.responses import StreamingResponse
 from starlette.requests import ClientDisconnect
 
 from services.http.app import refusals
+from services.http.bodies import JSON, read_body, refuse_longer, require_type
 from services.http.models import EXAMPLE_ORDER, ID, Receipt
 from services.http.problems import Problem
 from services.producer.bulk import MOST_BYTES, Bulk
@@ -125,9 +126,9 @@ class Orders:
     async def place_order(self, request: Request) -> Response:
         """Send it again whenever the answer did not reach you: it is charged once."""
         started = time.perf_counter()
-        _require(request, {"application/json"})
+        require_type(request, JSON)
         key = _key(request)
-        body = await _read(request, LINE_BYTES)
+        body = await read_body(request, LINE_BYTES)
         try:
             order, canonical = _parse(body, key)
         except InvalidOrder as error:
@@ -150,8 +151,8 @@ class Orders:
         The answers come when the body has been read. Codes are those of single orders: 202, 200,
         409, 422 or 503.
         """
-        _require(request, _BULK_TYPES)
-        _refuse_longer(request, MOST_BYTES)
+        require_type(request, _BULK_TYPES)
+        refuse_longer(request, MOST_BYTES)
         bulk = Bulk(self._door, self._intake, self._metrics)
         try:
             await bulk.take(request.stream())
@@ -183,19 +184,6 @@ async def _answer(order: Order, verdict: Verdict, reading: Reading) -> Response:
     )
 
 
-def _require(request: Request, types: set[str]) -> None:
-    """Insist on a content type: a foreign page's form could not send it unasked."""
-    given = request.headers.get("content-type", "")
-    name, _, parameters = given.partition(";")
-    charset = re.fullmatch(r'\s*charset="?([\w-]+)"?\s*', parameters, flags=re.IGNORECASE)
-    if (
-        name.strip().lower() not in types
-        or (charset and charset[1].lower() not in {"utf-8", "utf8"})
-        or request.headers.get("content-encoding", "identity").lower() != "identity"
-    ):
-        raise Problem("not-json", f"send {' or '.join(sorted(types))} in UTF-8, not {given!r}")
-
-
 def _key(request: Request) -> str | None:
     """Read the header that may stand in for an order's id."""
     key = request.headers.get("idempotency-key")
@@ -205,32 +193,6 @@ def _key(request: Request) -> str | None:
         )
         raise Problem("invalid-request", str(reason), errors=[reason])
     return key
-
-
-def _refuse_longer(request: Request, most: int) -> None:
-    if int(request.headers.get("content-length", 0)) > most:
-        # The rest is not read, so the connection cannot be used again.
-        raise Problem(
-            "too-large", f"the body has more than {most:,} bytes", headers={"connection": "close"}
-        )
-
-
-async def _read(request: Request, most: int) -> bytes:
-    """Read a body that should be short."""
-    _refuse_longer(request, most)
-    body = b""
-    try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > most:
-                raise Problem(
-                    "too-large",
-                    f"the body has more than {most:,} bytes",
-                    headers={"connection": "close"},
-                )
-    except ClientDisconnect:
-        raise Problem("malformed-request", "the connection ended in mid-body") from None
-    return body
 
 
 def _parse(body: bytes, key: str | None) -> tuple[Order, bytes]:

@@ -70,6 +70,17 @@ def dead_letters(
     return sorted(set(found), key=_place)
 
 
+def undecided(connection: sa.Connection, limit: int) -> list[DeadLetter]:
+    """List the latest dead letters about which nobody has decided."""
+    rows = connection.execute(
+        _DEAD.where(outcomes.c.changed_at.is_(None))
+        .order_by(None)
+        .order_by(outcomes.c.settled_at.desc(), outcomes.c.partition, outcomes.c.number)
+        .limit(limit)
+    )
+    return [DeadLetter(*row) for row in rows]
+
+
 def retry(ledger: Ledger, letters: Sequence[DeadLetter]) -> list[Message]:
     """Give dead orders a new number each, so that they are settled again; return the messages.
 

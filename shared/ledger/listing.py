@@ -65,6 +65,7 @@ def list_orders(
     connection: sa.Connection,
     *,
     status: str | None = None,
+    order_id: str | None = None,
     customer_id: str | None = None,
     after: Place | None = None,
     limit: int = 50,
@@ -75,13 +76,14 @@ def list_orders(
         ledger: Whose.
         connection: One snapshot of it.
         status: Only those that are ``open``, ``paid``, ``declined`` or ``dead``.
+        order_id: Only this one.
         customer_id: Only this customer's.
         after: Where the page before this one ended.
         limit: Most orders in the page.
     """
     found: list[Listed] = []
     place: Place | None = None
-    for entry in _entries(ledger, connection, status, customer_id, after):
+    for entry in _entries(ledger, connection, status, order_id, customer_id, after):
         last = entry.last
         if after is not None and (entry.accepted_at, entry.partition) == after[:2]:
             last = min(last, after.number - 1)
@@ -94,6 +96,8 @@ def list_orders(
             if now == "retried" or status not in {None, now}:
                 continue
             if customer_id not in {None, order.customer_id}:
+                continue
+            if order_id not in {None, order.order_id}:
                 continue
             if len(found) == limit:
                 return Page(found, place)
@@ -120,6 +124,7 @@ def _entries(
     ledger: Ledger,
     connection: sa.Connection,
     status: str | None,
+    order_id: str | None,
     customer_id: str | None,
     after: Place | None,
 ) -> Iterator[sa.Row[Any]]:
@@ -135,6 +140,15 @@ def _entries(
     ).order_by(journal.c.accepted_at.desc(), journal.c.partition.desc(), journal.c.first.desc())
     if after is not None:
         query = query.where(key < after)
+    if order_id is not None:
+        query = query.join(
+            identities,
+            sa.and_(
+                identities.c.order_id == order_id,
+                identities.c.partition == journal.c.partition,
+                identities.c.number.between(journal.c.first, journal.c.last),
+            ),
+        )
     if customer_id is not None:
         needle = f'"customer_id":"{customer_id}"'.encode()
         query = query.where(

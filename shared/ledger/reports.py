@@ -13,7 +13,9 @@ from shared.ledger.tables import LOW_BITS, LOW_MASK, journal, outcomes, tallies
 from shared.schema import Order, decode_batch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from shared.ledger.journal import Position
 
 
 @dataclass
@@ -36,9 +38,15 @@ class Totals:
         return asdict(self)
 
 
-def totals(connection: sa.Connection) -> Totals:
-    """Add up the whole ledger from its counters, without looking at a single order."""
-    places = positions(connection)
+def totals(connection: sa.Connection, places: Sequence[Position] | None = None) -> Totals:
+    """Add up the whole ledger from its counters, without looking at a single order.
+
+    Args:
+        connection: One snapshot.
+        places: The partitions' positions in it, if they have been read.
+    """
+    if places is None:
+        places = positions(connection)
     result = _tally(
         connection.execute(
             sa.select(

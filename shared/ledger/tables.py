@@ -23,7 +23,7 @@ from sqlalchemy import (
     event,
 )
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Counts the changes to these tables; a ledger made by another count is refused."""
 
 metadata = MetaData()
@@ -213,6 +213,7 @@ workers = Table(
     Column("settled", _number, nullable=False),
     Column("started_at", _number, nullable=False),
     Column("seen_at", _number, nullable=False),
+    Column("partition", Integer),
     Column("meter", String, nullable=False),
 )
 """The payment consumers that their supervisors know of, and what each has measured, as JSON."""

@@ -23,7 +23,11 @@ GONE_AFTER = 10 * clock.SECOND
 
 
 class WorkerEntry(NamedTuple):
-    """A worker as its supervisor last reported it; times in microseconds since 1970."""
+    """A worker as its supervisor last reported it; times in microseconds since 1970.
+
+    Attributes:
+        partition: What it works on, or worked on last; None if it has not yet.
+    """
 
     worker: str
     run_id: str
@@ -36,6 +40,7 @@ class WorkerEntry(NamedTuple):
     settled: int
     started_at: int
     seen_at: int
+    partition: int | None = None
 
 
 class Reported(NamedTuple):

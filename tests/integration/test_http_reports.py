@@ -185,6 +185,21 @@ def test_a_list_can_be_narrowed(desk: Server, status: str, customer_id: str | No
     assert bool(expected) == (status != "open" and customer_id != "nobody")
 
 
+def test_a_list_of_one_order_has_it_where_it_is_now(desk: Server) -> None:
+    for each in listed(desk, limit=500)[::20]:
+        assert listed(desk, order_id=each["order_id"]) == [each]
+        other = "open" if each["status"] == "paid" else "paid"
+        assert listed(desk, order_id=each["order_id"], status=other) == []
+    retried = name("moved", "dies", "lives")
+    assert place(desk, retried) == "dead"
+    (before,) = listed(desk, order_id=retried)
+    assert desk.client.post(f"/orders/{retried}/retry").status_code == 202
+    eventually(lambda: desk.status(retried) == "paid")
+    (after,) = listed(desk, order_id=retried)
+    assert after["number"] > before["number"]
+    assert listed(desk, order_id="nobody") == []
+
+
 def test_new_orders_do_not_disturb_who_turns_the_pages(desk: Server) -> None:
     whole = listed(desk, limit=500)
     first = desk.client.get("/orders", params={"limit": 40}).json()

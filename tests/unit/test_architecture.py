@@ -56,7 +56,10 @@ USERS = {
     "services.payment.rq_worker": {"services.payment.worker"},
     "services.payment.job": {"services.payment.rq_worker"},
     "shared.queue.local_queue": {"services.local"},
-    "shared.queue.redis_queue": {"services.scaled", "services.payment.rq_worker"},
+    "shared.queue.redis_queue": {
+        *("services.scaled", "services.payment.rq_worker", "shared.queue.controls"),
+    },
+    "shared.queue.controls": {"services.scaled", "services.payment.rq_worker"},
     "shared.queue.closed_job": {
         *("shared.queue.redis_queue", "services.payment.job", "services.payment.rq_worker"),
     },
@@ -66,6 +69,7 @@ USERS = {
         *("services.payment.job", "services.payment.rq_worker"),
     },
     "redis": {
+        "shared.queue.controls",
         *("shared.queue.redis_queue", "shared.queue.closed_job"),
         *("services.payment.job", "services.payment.rq_worker"),
     },

@@ -1,0 +1,56 @@
+"""The latest orders and dead letters: read at most once a second, and only if they changed."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+from shared.ledger.dead import undecided
+from shared.ledger.listing import list_orders
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+    from shared.ledger.journal import Position
+    from shared.ledger.opening import Ledger
+    from shared.ledger.reports import Totals
+
+MOST = 50
+"""Orders, and dead letters, that are shown."""
+
+UNDECIDED_SECONDS = 2.0
+"""A decision about dead letters moves no counter."""
+
+
+class Latest:
+    """Both lists.
+
+    Attributes:
+        text: As JSON, ready to be sent.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._read_at = 0.0
+        self._undecided_at = 0.0
+        self._places: list[Position] = []
+        self._orders: list[dict[str, Any]] = []
+        self._letters: list[dict[str, Any]] = []
+        self.text = '{"orders":[],"letters":[]}'
+
+    def refresh(self, connection: sa.Connection, places: list[Position], found: Totals) -> None:
+        """Read them again, if it is time to."""
+        now = time.monotonic()
+        if now - self._read_at < 1:
+            return
+        is_moved = places != self._places
+        if is_moved:
+            self._orders = list_orders(self._ledger, connection, limit=MOST).orders
+        if is_moved or (found.dead and now - self._undecided_at > UNDECIDED_SECONDS):
+            letters = undecided(connection, MOST) if found.dead else []
+            self._letters = [letter.as_dict() for letter in letters]
+            self._undecided_at = now
+        self._read_at, self._places = now, places
+        lists = {"orders": self._orders, "letters": self._letters}
+        self.text = json.dumps(lists, separators=(",", ":"))

@@ -1,0 +1,230 @@
+"""What the page shows, sampled from counters: one reading for all who look.
+
+A thread reads the ledger's counters and the crew, once a second while nobody looks, so that there
+is a history when somebody does, and four times a second then. A snapshot is whole: whoever gets one
+needs none of those before it.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Protocol
+
+from services.http.history import Counters, History
+from services.http.latest import Latest
+from shared.errors import LedgerUnavailable, QueueUnavailable
+from shared.ledger.journal import positions
+from shared.ledger.reports import totals
+from shared.logs import Logger
+from shared.metrics import LATENCY_BOUNDS, Meter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    import sqlalchemy as sa
+
+    from services.crew import Crew
+    from services.http.broadcast import Broadcast
+    from shared.ledger.journal import Position
+    from shared.ledger.opening import Ledger
+    from shared.ledger.reports import Totals
+    from shared.ledger.workers import WorkerEntry
+    from shared.settings import Settings
+
+PER_SECOND = 4
+
+log = Logger("live")
+
+
+class Pipeline(Protocol):
+    """What is looked at."""
+
+    @property
+    def depth(self) -> int:
+        """Messages on the queue."""
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the consumers rest."""
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether the queue's server does not answer."""
+
+    def crew(self, connection: sa.Connection | None) -> Crew | None:
+        """Sum up the payment workers."""
+
+    def partitions_of(self, slot: int) -> Iterable[int] | None:
+        """Which lanes are a worker's own, if lanes are anybody's."""
+
+
+class Live:
+    """Samples, and sends what it finds to a broadcast.
+
+    Args:
+        ledger: What is counted.
+        pipeline: Who works.
+        settings: What is shown of them.
+        broadcast: Where snapshots go.
+        doing: Adds what else is going on, such as the generator's progress.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        pipeline: Pipeline,
+        settings: Settings,
+        broadcast: Broadcast,
+        doing: Callable[[], dict[str, Any]],
+    ) -> None:
+        self._ledger = ledger
+        self._pipeline = pipeline
+        self._broadcast = broadcast
+        self._doing = doing
+        self._history = History(LATENCY_BOUNDS)
+        self._fixed: dict[str, Any] = {
+            "mode": settings.queue_mode,
+            "ledger": ledger.name,
+            "started": round(time.time(), 1),
+            "needs_token": bool(settings.api_token.get_secret_value()),
+            "chaos": settings.chaos,
+            "max_pending": settings.max_pending,
+        }
+        self._counted: dict[str, Any] = {}
+        self._counted_at: float | None = None
+        self._lists = Latest(ledger)
+        self._restarts: dict[tuple[str, int], int] = {}
+        self._holders: dict[int, str] = {}
+        self._flags: dict[str, bool] = {}
+        self._sent = ("", 0.0)
+        self._charts = ""
+        self._is_stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="live", daemon=True)
+
+    def start(self) -> None:
+        """Begin to sample."""
+        self._history.mark(time.time(), "service started")
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Say that the service stops, to all who listen, and end."""
+        if not self._is_stopping.is_set() and self._thread.is_alive():
+            self._is_stopping.set()
+            self._broadcast.is_wanted.set()
+            self._thread.join(1.0)
+        self._broadcast.close()
+
+    def _run(self) -> None:
+        wanted = self._broadcast.is_wanted
+        while not self._is_stopping.is_set():
+            try:
+                self._sample()
+            except Exception:
+                log.exception("sampling failed")  # a bug, which costs a snapshot and no more
+            now = time.time()
+            pace = PER_SECOND if self._broadcast.listeners else 1
+            # On the beat of the clock, so that a second's point is a second's.
+            if wanted.wait((int(now * pace) + 1) / pace - now):
+                wanted.clear()
+        self._sample()
+
+    def _sample(self) -> None:
+        is_watched = self._broadcast.listeners > 0
+        trouble = None
+        now = time.time()
+        try:
+            with self._ledger.database.read() as connection:
+                places = positions(connection)
+                found = totals(connection, places)
+                crew = self._pipeline.crew(connection)
+                if is_watched:
+                    self._lists.refresh(connection, places, found)
+        except LedgerUnavailable as error:
+            trouble = str(error)
+        else:
+            self._count(now, places, found, crew)
+        flags = self._look_around(now, trouble)
+        if is_watched or self._is_stopping.is_set():
+            self._send(now, flags | {"trouble": trouble})
+
+    def _count(self, now: float, places: list[Position], found: Totals, crew: Crew | None) -> None:
+        entries = crew.entries if crew else []
+        meter = crew.meter if crew else Meter()
+        counters = Counters(
+            found.created, sum(place.cursor for place in places), meter.latency.counts
+        )
+        self._note_losses(now, entries)
+        if self._history.observe(now, counters):
+            self._charts = json.dumps(self._history.as_dict(), separators=(",", ":"))
+        for entry in entries:
+            own = self._pipeline.partitions_of(entry.slot)
+            held = own if own is not None else [entry.partition]
+            self._holders |= {lane: entry.worker for lane in held if lane is not None}
+        there = {entry.worker for entry in entries}
+        self._counted_at = round(now, 2)
+        self._counted = {
+            **found.as_dict(),
+            "queue": self._pipeline.depth,
+            "balanced": found.created == found.paid + found.declined + found.dead + found.open,
+            "lanes": [
+                {
+                    "open": place.open,
+                    "settled": place.cursor,
+                    "worker": holder
+                    if (holder := self._holders.get(place.partition)) in there
+                    else None,
+                }
+                for place in places
+            ],
+            "workers": [_worker(entry) for entry in entries],
+        }
+
+    def _note_losses(self, now: float, entries: list[WorkerEntry]) -> None:
+        """Mark who was replaced since the last look."""
+        for entry in entries:
+            key = entry.run_id, entry.slot
+            if entry.restarts > self._restarts.get(key, entry.restarts):
+                self._history.mark(now, f"worker {entry.slot} replaced")
+                self._restarts[key] = entry.restarts
+            self._restarts.setdefault(key, entry.restarts)
+
+    def _look_around(self, now: float, trouble: str | None) -> dict[str, bool]:
+        """Find out what state everything is in, and mark what has changed."""
+        try:
+            is_paused, is_cut_off = self._pipeline.is_paused, self._pipeline.is_cut_off
+        except QueueUnavailable:
+            is_paused, is_cut_off = self._flags.get("paused", False), True
+        flags = {"paused": is_paused, "cut_off": is_cut_off, "unread": trouble is not None}
+        labels = {
+            "paused": ("resumed", "paused"),
+            "cut_off": ("Redis back", "Redis away"),
+            "unread": ("ledger back", "ledger away"),
+        }
+        for name, is_so in flags.items():
+            if is_so is not self._flags.get(name, False):
+                self._history.mark(now, labels[name][is_so])
+                self._charts = json.dumps(self._history.as_dict(), separators=(",", ":"))
+        self._flags = flags
+        return flags
+
+    def _send(self, now: float, state: dict[str, Any]) -> None:
+        """Publish a snapshot if there is news, and one a second in any case."""
+        stopping = self._is_stopping.is_set()
+        head = json.dumps(
+            {**self._fixed, **self._counted, **state, **self._doing(), "stopping": stopping},
+            separators=(",", ":"),
+        )
+        text = f"{head[:-1]},{self._charts[1:-1]},{self._lists.text[1:-1]}"
+        same = text == self._sent[0]
+        if stopping or not same or now - self._sent[1] >= 1 - 1 / PER_SECOND:
+            self._sent = (text, now)
+            read = json.dumps(self._counted_at)
+            self._broadcast.publish(f'{text},"at":{now:.2f},"read":{read}}}')
+
+
+def _worker(entry: WorkerEntry) -> dict[str, Any]:
+    names = ("worker", "slot", "host", "pid", "state", "partition", "settled", "restarts")
+    fields = entry._asdict()
+    return {name: fields[name] for name in names}

@@ -1,0 +1,94 @@
+"""What a service tells the workers of redis mode beside their orders: rest, go on, die.
+
+For a show: a worker listens only if it runs with CHAOS=1. Nothing here touches an order, and what
+was said is forgotten by itself, so that it cannot outlast the show.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from redis.exceptions import RedisError
+
+from shared.errors import QueueUnavailable
+from shared.queue.redis_queue import connect
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PAUSE_SECONDS = 600
+"""A pause that nobody ends."""
+
+_KILL_SECONDS = 5
+_ANY = b"any"
+
+
+class Heard(NamedTuple):
+    """What a worker was told."""
+
+    is_paused: bool
+    is_killed: bool
+
+
+class Controls:
+    """Both ends of it.
+
+    Args:
+        url: Where Redis is.
+        ledger_id: Whose workers these are.
+    """
+
+    def __init__(self, url: str, ledger_id: str) -> None:
+        self._redis: Any = connect(url)
+        self._paused = f"orderly:{ledger_id}:paused"
+        self._killed = f"orderly:{ledger_id}:chaos"
+
+    def pause(self, *, is_wanted: bool) -> None:
+        """Have the workers rest, or go on.
+
+        Raises:
+            QueueUnavailable: Redis is away.
+        """
+        with _translating():
+            if is_wanted:
+                self._redis.set(self._paused, 1, ex=PAUSE_SECONDS)
+            else:
+                self._redis.delete(self._paused)
+
+    def is_paused(self) -> bool:
+        """Whether workers are to rest.
+
+        Raises:
+            QueueUnavailable: Redis is away.
+        """
+        with _translating():
+            return bool(self._redis.exists(self._paused))
+
+    def kill(self, worker: str | None) -> None:
+        """Have a worker kill itself, or whoever hears it first.
+
+        Raises:
+            QueueUnavailable: Redis is away.
+        """
+        with _translating():
+            self._redis.set(self._killed, worker or _ANY, ex=_KILL_SECONDS)
+
+    def listen(self, worker: str) -> Heard:
+        """Hear what was said to a worker. One alone is told to die by any one message.
+
+        Raises:
+            QueueUnavailable: Redis is away.
+        """
+        with _translating():
+            paused, killed = self._redis.mget(self._paused, self._killed)
+            is_meant = killed in {_ANY, worker.encode()} and self._redis.delete(self._killed) == 1
+        return Heard(paused is not None, is_meant)
+
+
+@contextmanager
+def _translating() -> Iterator[None]:
+    try:
+        yield
+    except RedisError as error:
+        raise QueueUnavailable(f"Redis is away: {error}") from None
