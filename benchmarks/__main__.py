@@ -17,6 +17,7 @@ from pathlib import Path
 from benchmarks.http import bulk_orders, settlement_latencies, single_orders
 from benchmarks.limit import one_process
 from benchmarks.measure import Run, first_payment, help_seconds, on_sqlite, orderly_run
+from benchmarks.page import RATE, compare
 from benchmarks.scaled import lone_orders, servers
 from services.producer import synthetic
 
@@ -60,6 +61,7 @@ def bench(folder: Path, orders: int, runs: int, workers: int) -> None:
     longest = orderly_run(on_sqlite(folder / "bench.db"), long, workers)
     show("the same, for a file of 4 times that", [longest.peak_memory / 1e6])
     measure_http(folder, orders, runs, workers)
+    measure_page(folder, orders, runs, workers)
     measure_scaled(file, runs, workers)
     show("orderly --help, ms", [help_seconds() * 1000 for _ in range(10)])
     show("first order paid after, ms", [first_payment(folder) * 1000 for _ in range(runs)])
@@ -77,6 +79,23 @@ def measure_http(folder: Path, orders: int, runs: int, workers: int) -> None:
     trickle = [settlement_latencies(folder, workers, SEED) for _ in range(runs)]
     show("accepted to settled at 200/s, ms, median", [_at(each, 0.5) for each in trickle])
     show("  99th percentile", [_at(each, 0.99) for each in trickle])
+    say("")
+
+
+def measure_page(folder: Path, orders: int, runs: int, workers: int) -> None:
+    """Measure what an open page costs, and how smooth it is; its browser shares the cores."""
+    found = compare(folder, orders, runs, workers)
+    if found is None:
+        say("the page: needs Chromium, which is not there\n")
+        return
+    show(f"{RATE:,} orders/s wished, settled/s", found.without)
+    show("  with the page open", found.beside)
+    say(f"{'  ratio':<40} {found.ratio:10.2f}")
+    frames = found.frames
+    show("  frame of the page, ms, median", [frames[len(frames) // 2]])
+    show("  99th percentile", [frames[int(len(frames) * 0.99)]])
+    tasks = [task for each in found.smoothness for task in each.tasks]
+    show("  tasks of the page above 50 ms", [len(tasks)])
     say("")
 
 
