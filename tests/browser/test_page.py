@@ -51,6 +51,7 @@ def test_redis_mode_has_the_same_page(scaled: Scaled, open_page: Open) -> None:
         page = open_page(server, may_lose=True)  # it goes before the page does
         expect(page.locator("#mode")).to_have_text("redis")
         expect(page.locator("#workers tbody tr")).to_have_count(2)
+        page.locator("#rate").fill("1000")
         page.get_by_role("button", name="Generate", exact=True).click()
         page.locator("#workers tbody button").first.click()
         expect(page.locator("#rates")).to_contain_text("replaced")

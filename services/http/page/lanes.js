@@ -4,6 +4,7 @@ import { $, el, mark, rows, say } from "./dom.js";
 import { number } from "./format.js";
 
 const MOST = 64;
+const STANDS_SECONDS = 2;
 const list = $("#lanes");
 let scale = 200;
 const before = [];
@@ -30,12 +31,13 @@ function show(node, lane, index, names, snapshot) {
   const moved = lane.settled !== before[index]?.settled || !lane.open;
   const since = moved ? snapshot.at : before[index].since;
   before[index] = { settled: lane.settled, since };
-  const stands = lane.open > 0 && snapshot.at - since > 1;
+  const stands = lane.open > 0 && snapshot.at - since > STANDS_SECONDS;
   mark(node, "data-stands", stands ? "" : null);
   const worker = names.get(lane.worker);
   const isHere = worker?.state === "settling" && worker.partition === index;
   mark(node, "data-busy", isHere ? "" : null);
-  say(holder, stands ? `stands, ${Math.round(snapshot.at - since)} s` : (lane.worker ?? "nobody yet"));
+  const name = lane.worker ?? "nobody yet";
+  say(holder, stands ? `stands ${Math.round(snapshot.at - since)} s, ${name}` : name);
   mark(holder, "title", lane.worker);
 }
 
