@@ -95,7 +95,10 @@ def measure_page(folder: Path, orders: int, runs: int, workers: int) -> None:
     show("  frame of the page, ms, median", [frames[len(frames) // 2]])
     show("  99th percentile", [frames[int(len(frames) * 0.99)]])
     tasks = [task for each in found.smoothness for task in each.tasks]
+    show("  longest", [frames[-1]])
     show("  tasks of the page above 50 ms", [len(tasks)])
+    if tasks:
+        show("  the longest of them, ms", [max(tasks)])
     say("")
 
 
