@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 SECONDS = 300
 MOST_MARKS = 40
+LEAST = 0.5
+"""Seconds that a point is about; a rate over less than that would be a matter of luck."""
 
 
 class Counters(NamedTuple):
@@ -50,7 +52,7 @@ class History:
     def observe(self, now: float, counters: Counters) -> bool:
         """Take in counters as of ``now`` (seconds since 1970); say whether that made a point."""
         second, before = int(now), self._before
-        if before is not None and second == self._until:
+        if before is not None and (second == self._until or 0 <= now - self._at < LEAST):
             return False
         if before is not None and self._until < second <= self._until + SECONDS:
             self._points.extend([None] * (second - self._until - 1))

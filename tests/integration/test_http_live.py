@@ -84,7 +84,8 @@ def test_there_is_a_history_when_somebody_looks_for_the_first_time(server: Serve
     found = snapshot(server)
     columns = [found["points"][name] for name in ("accepted", "settled", "median", "p99")]
     assert len({len(column) for column in columns}) == 1
-    assert 250 <= sum(filter(None, columns[0])) <= 600  # of seconds that are not quite seconds
+    # Of seconds that are not quite seconds: the first may be half of one.
+    assert 250 <= sum(filter(None, columns[0])) <= 1000
     assert [mark["label"] for mark in found["marks"]] == ["service started"]
 
 
@@ -115,7 +116,7 @@ def test_a_listener_that_does_not_read_misses_snapshots_and_holds_up_nobody(
         server.client.post("/generator", json={"orders": 3000, "rate": 1500})
         with listening(server) as snapshots:
             list(islice(snapshots, 10))
-        server.settle()
+        eventually(lambda: server.settle()["created"] == 3000)
         with listening(server) as snapshots:
             assert next(snapshots)["created"] == 3000
 

@@ -28,6 +28,13 @@ def test_a_rate_is_per_second_also_if_a_look_came_late() -> None:
     assert history.as_dict()["points"]["accepted"] == (200,)
 
 
+def test_a_moment_is_too_short_for_a_rate() -> None:
+    history = History(BOUNDS)
+    for now, accepted in ((100.9, 0), (101.0, 50), (101.5, 60), (102.0, 80)):
+        history.observe(now, counters(accepted))
+    assert history.as_dict()["points"]["accepted"] == (100, 40)
+
+
 def test_seconds_in_which_nobody_could_look_are_gaps() -> None:
     history = History(BOUNDS)
     for now, accepted in ((100, 0), (101, 5), (104, 35)):

@@ -39,12 +39,12 @@ export function showFlow(snapshot) {
   const { accepted, settled, p99 } = snapshot.points;
   const workers = snapshot.workers.length;
   const busy = snapshot.workers.filter((each) => each.state === "settling").length;
-  station("intake", last(accepted), "accepted a second", `${number(snapshot.waiting)} at the door`);
+  station("intake", last(accepted), "accepted per s", `${number(snapshot.waiting)} at the door`);
   station("journal", snapshot.created, "journal", `${number(snapshot.open)} open`);
   station("queue", snapshot.queue, "queue", snapshot.queue === 1 ? "message" : "messages");
   station("settling", busy, "settling", `of ${number(workers)} worker${workers === 1 ? "" : "s"}`);
   const slow = last(p99);
-  station("outcome", last(settled), "settled a second", slow === null ? "nothing just now" : `99% in ${duration(slow)}`);
+  station("outcome", last(settled), "settled per s", slow === null ? "nothing just now" : `99% in ${duration(slow)}`);
   pipe("intake", last(accepted));
   pipe("journal", last(accepted));
   pipe("queue", last(settled));
