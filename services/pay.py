@@ -27,9 +27,9 @@ def pay(settings: Settings, say: Callable[[str], None]) -> None:
         OrderlyError: With the exit code that it means. What was accepted is kept.
     """
     load_gateway(settings)  # one that cannot be loaded should stop this before it starts
+    ledger = open_ledger(settings)  # where its server is waited for, a signal ends that at once
     stop = StopRequests()
     with stop.handled():
-        ledger = open_ledger(settings)
         pipeline = new_pipeline(ledger, settings, run_id=new_run_id())
         try:
             pipeline.start()

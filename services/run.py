@@ -80,11 +80,11 @@ def run(settings: Settings, plan: Plan, display: Display) -> Finished:
     """
     load_gateway(settings)  # one that cannot be loaded should stop a run before it starts
     stop = StopRequests()
+    inputs = [Input(path, stop.wake) for path in plan.files]
+    rejects = Rejects(plan.rejects, is_wanted=True) if plan.rejects else None
+    aside = set_aside(settings) if plan.fresh else None
+    ledger = open_ledger(settings)  # where its server is waited for, a signal ends that at once
     with stop.handled():
-        inputs = [Input(path, stop.wake) for path in plan.files]
-        rejects = Rejects(plan.rejects, is_wanted=True) if plan.rejects else None
-        aside = set_aside(settings) if plan.fresh else None
-        ledger = open_ledger(settings)
         try:
             finished = _Run(settings, plan, inputs, rejects, display, ledger, stop).run()
         finally:

@@ -60,12 +60,13 @@ def serve(settings: Settings, say: Say) -> bool:
     load_gateway(settings)  # one that cannot be loaded should stop this before it starts
     listener = bind(settings.http_host, settings.http_port)
     stop = StopRequests()
-    with listener, stop.handled():
-        ledger = open_ledger(settings)
+    with listener:
+        ledger = open_ledger(settings)  # where its server is waited for, a signal ends that at once
         # Requests that look things up give up waiting; what takes orders in and pays them does not.
         asked = open_ledger(settings, create=False, patience=PATIENCE)
         try:
-            return _Service(settings, ledger, asked, listener, stop, say).run()
+            with stop.handled():
+                return _Service(settings, ledger, asked, listener, stop, say).run()
         finally:
             asked.database.close()
             ledger.database.close()

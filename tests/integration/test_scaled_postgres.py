@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import signal
+import socket
 import subprocess
 import threading
 from contextlib import closing
@@ -17,6 +19,7 @@ from tests.scaled import result, write_orders
 from tests.server import Server
 
 if TYPE_CHECKING:
+    from tests.orderly import Orderly
     from tests.scaled import Scaled
     from tests.servers.postgres_server import PostgresServer
 
@@ -149,3 +152,24 @@ def _is_accepted(client: httpx.Client, fields: dict[str, object]) -> bool:
         return False
     assert response.status_code in {200, 202, 429, 503}, response.text
     return response.is_success
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("command", ["run", "pay", "serve"])
+def test_a_signal_ends_the_wait_for_a_server(
+    orderly: Orderly, command: str, number: signal.Signals
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        orderly.environment |= {
+            "QUEUE_MODE": "redis",
+            "LEDGER_URL": f"postgresql://clerk@127.0.0.1:{port}/orders",
+            "HTTP_PORT": "0",
+        }
+        waiting = orderly.start(command)
+        connection, _ = silent.accept()
+        with connection:
+            waiting.send_signal(number)
+            out, err = waiting.communicate(timeout=10)  # the wait would take 15 seconds
+    assert waiting.returncode == (130 if number == signal.SIGINT else -number)
+    assert "Traceback" not in out + err
