@@ -10,9 +10,10 @@ from tests.server import BEARER, NDJSON, Server, problem_of
 
 KINDS = (
     *("malformed-request", "unauthorized", "foreign-host", "foreign-origin", "not-found"),
-    *("unknown-order", "method-not-allowed", "conflict", "not-dead", "too-large", "not-json"),
-    *("invalid-order", "invalid-request", "full", "internal-error", "ledger-unavailable"),
-    *("head-too-large", "stopping"),
+    *("unknown-order", "unknown-worker", "method-not-allowed", "conflict", "not-dead"),
+    *("generating", "too-large", "not-json", "invalid-order", "invalid-request", "full"),
+    *("internal-error", "ledger-unavailable", "queue-unavailable", "head-too-large"),
+    *("too-many-listeners", "stopping"),
 )
 
 

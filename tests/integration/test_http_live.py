@@ -55,9 +55,13 @@ def test_it_shows_the_latest_orders_and_the_lanes_that_they_took(any_shop: Serve
         first = found["orders"][0]
         return (first["order_id"], first["status"]) == ("live-latest", "paid")
 
+    def held() -> bool:
+        found = snapshot(any_shop)
+        holder = found["lanes"][story["partition"]]["worker"]
+        return holder in {each["worker"] for each in found["workers"]}
+
     eventually(latest)
-    lane = snapshot(any_shop)["lanes"][story["partition"]]
-    assert lane["worker"] in {each["worker"] for each in snapshot(any_shop)["workers"]}
+    eventually(held)  # a worker tells now and then which partition it is at
 
 
 def test_it_has_at_most_four_snapshots_a_second(server: Server) -> None:
@@ -118,7 +122,8 @@ def test_a_listener_that_does_not_read_misses_snapshots_and_holds_up_nobody(
             list(islice(snapshots, 10))
         eventually(lambda: server.settle()["created"] == 3000)
         with listening(server) as snapshots:
-            assert next(snapshots)["created"] == 3000
+            # The first may be a quarter of a second old: it is the latest that others have got.
+            eventually(lambda: next(snapshots)["created"] == 3000)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
