@@ -11,17 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lessons.stage import (
-    close,
-    detail,
-    leave_with_parent,
-    play,
-    say,
-    start,
-    state_of,
-    until,
-    work_for,
-)
+from lessons.stage import close, detail, leave_with_parent, play, say, start, work_for
+from lessons.watching import state_of, until
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection

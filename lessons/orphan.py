@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-from lessons.stage import close, fork, name_of, play, say, state_of, until
+from lessons.stage import close, fork, play, say
+from lessons.watching import name_of, state_of, until
 
 
 def main() -> None:

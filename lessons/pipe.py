@@ -5,17 +5,8 @@ from __future__ import annotations
 import multiprocessing
 from typing import TYPE_CHECKING
 
-from lessons.stage import (
-    answer_where,
-    close,
-    detail,
-    leave_with_parent,
-    play,
-    say,
-    start,
-    where,
-    work_for,
-)
+from lessons.stage import close, detail, leave_with_parent, play, say, start, work_for
+from lessons.watching import answer_where, where
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection

@@ -8,7 +8,8 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from lessons.stage import close, leave_with_parent, play, say, start, until
+from lessons.stage import close, leave_with_parent, play, say, start
+from lessons.watching import until
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection

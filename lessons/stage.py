@@ -1,4 +1,4 @@
-"""What the lessons share: lines that say when and who, where a process stands, and a clean end.
+"""What the lessons share: lines that say when and who, and a clean end.
 
 Every lesson reads well without this page. It imports nothing of Orderly's.
 """
@@ -14,7 +14,6 @@ import sys
 import textwrap
 import threading
 import time
-import traceback
 from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing.connection import wait
 from multiprocessing.forkserver import _forkserver
@@ -23,16 +22,16 @@ from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from lessons.watching import children, until
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from multiprocessing.connection import Connection
     from multiprocessing.process import BaseProcess
     from types import FrameType
 
 # The environment hands it down, so that all processes of a lesson count from the same moment.
 _STARTED = float(os.environ.setdefault("LESSON_STARTED", str(time.monotonic())))
 
-_HAS_PROC = Path("/proc/self/stat").exists()  # Linux
 _PR_SET_CHILD_SUBREAPER = 36
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
 
@@ -74,7 +73,11 @@ def start(*processes: BaseProcess) -> None:
 
 
 def work_for(seconds: float) -> None:
-    """Take as long as work takes; never to wait for somebody, which `until` is for."""
+    """Take as long as work takes.
+
+    The lessons' work is made up, so this sleep *is* the work: the time that a payment takes. It
+    never waits for somebody; that is what `until` is for, and it has a deadline.
+    """
     time.sleep(seconds)
 
 
@@ -124,39 +127,6 @@ def _shielded() -> Iterator[None]:
             _interrupt(_Play.postponed.pop(), None)
 
 
-def state_of(pid: int) -> str:
-    """Ask the system for a process's state, in its one letter; "" if there is no such process."""
-    if _HAS_PROC:
-        with suppress(OSError):
-            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        return ""
-    asked = subprocess.run(
-        ["ps", "-o", "state=", "-p", str(pid)], capture_output=True, text=True, check=False
-    )
-    return asked.stdout.strip()[:1]
-
-
-def name_of(pid: int) -> str:
-    """Ask the system for the name of a process's program."""
-    if _HAS_PROC:
-        with suppress(OSError):
-            return Path(f"/proc/{pid}/comm").read_text().strip()
-    asked = subprocess.run(
-        ["ps", "-o", "comm=", "-p", str(pid)], capture_output=True, text=True, check=False
-    )
-    return Path(asked.stdout.strip()).name
-
-
-def until(condition: Callable[[], object], within: float = 10.0) -> bool:
-    """Look again and again, since the system does not call; return whether it came true."""
-    deadline = time.monotonic() + within
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.005)  # between two looks; the deadline is above
-    return True
-
-
 def leave_with_parent() -> None:
     """Let this process end when its parent has ended, even by a SIGKILL; see the lesson daemon."""
     parent = multiprocessing.parent_process()
@@ -169,41 +139,6 @@ def leave_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-
-
-def answer_where(answers: Connection) -> None:
-    """In a child: when `where` asks, tell the line at which this process stands."""
-
-    def answer(_number: int, frame: FrameType | None) -> None:
-        stack = traceback.extract_stack(frame)
-        answers.send([f"{Path(each.filename).name}:{each.lineno}  {each.line}" for each in stack])
-
-    signal.signal(signal.SIGUSR1, answer)
-
-
-def where(process: BaseProcess, answers: Connection, at: str) -> list[str]:
-    """Ask a child where it stands, until it stands still ``at`` some code of its lesson.
-
-    Returns:
-        The lines that lead there, from that one inward: the last is the one that blocks.
-
-    Raises:
-        TimeoutError: It did not come there within ten seconds, or does not answer.
-    """
-    before: list[str] = []
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        os.kill(process.pid or 0, signal.SIGUSR1)
-        if not answers.poll(10):
-            break
-        stack: list[str] = answers.recv()
-        if stack == before:
-            for number, line in enumerate(stack):
-                if at in line:
-                    return stack[number:]
-        before = stack
-        process.join(0.02)
-    raise TimeoutError(f"{process.name} never came to {at!r}")
 
 
 class _Play:
@@ -285,25 +220,11 @@ def _kill_others() -> None:
     tracker: Any = _resource_tracker
     server: Any = _forkserver
     helpers = {tracker._pid, server._forkserver_pid}
-    while others := _children() - helpers:  # the end of one may bring us its children
+    while others := children() - helpers:  # the end of one may bring us its children
         for pid in others:
             with suppress(ProcessLookupError, ChildProcessError):
                 os.kill(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)
-
-
-def _children() -> set[int]:
-    me = os.getpid()
-    if not _HAS_PROC:
-        asked = subprocess.Popen(["pgrep", "-P", str(me)], stdout=subprocess.PIPE, text=True)
-        return {int(word) for word in asked.communicate()[0].split()} - {asked.pid}
-    found = set()
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):
-            pid, _, rest = stat.read_text().partition(" ")
-            if int(rest.rpartition(")")[2].split()[1]) == me:
-                found.add(int(pid))
-    return found
 
 
 def _end_helpers() -> None:

@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lessons.stage import close, detail, leave_with_parent, play, say, show, start, state_of, until
+from lessons.stage import close, detail, leave_with_parent, play, say, show, start
+from lessons.watching import state_of, until
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection

@@ -8,7 +8,8 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lessons.stage import close, detail, fork, name_of, play, say, state_of, until
+from lessons.stage import close, detail, fork, play, say
+from lessons.watching import name_of, state_of, until
 
 if TYPE_CHECKING:
     from types import FrameType

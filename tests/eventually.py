@@ -23,6 +23,6 @@ def eventually(condition: Callable[[], T], *, within: float = 10.0, what: str = 
     while not (value := condition()):
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {within:g} s: {what or condition}")
-        time.sleep(pause)
+        time.sleep(pause)  # between two looks; what ends the loop is the condition, or the deadline
         pause = min(pause * 1.5, MOST_PAUSE)
     return value
