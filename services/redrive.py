@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from shared import clock
 from shared.ledger.cursors import claim_nudge, overdue
-from shared.ledger.journal import positions
+from shared.ledger.positions import positions
 
 if TYPE_CHECKING:
     from shared.ledger.opening import Ledger

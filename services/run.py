@@ -21,12 +21,12 @@ from services.producer.rejects import Rejects
 from services.report import Display, Finished, Progress, Report
 from services.signals import StopRequests
 from services.standstill import Abandoned, Standstill
-from shared.ledger.journal import positions
+from shared.collector import tune_gc
 from shared.ledger.opening import open_ledger, set_aside
+from shared.ledger.positions import positions
 from shared.ledger.reports import run_totals, totals
 from shared.ledger.verify import verify
 from shared.ledger.workers import present
-from shared.schema import tune_gc
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
     import sqlalchemy as sa
 
-    from shared.ledger.journal import Position
     from shared.ledger.opening import Ledger
+    from shared.ledger.positions import Position
     from shared.settings import Settings
 
 TICK_SECONDS = 0.05

@@ -31,11 +31,11 @@ from services.producer.intake import Intake
 from services.run import new_run_id
 from services.signals import StopRequests
 from services.standstill import Abandoned, Standstill
+from shared.collector import tune_gc
 from shared.errors import QueueUnavailable
-from shared.ledger.journal import positions
 from shared.ledger.opening import open_ledger
+from shared.ledger.positions import positions
 from shared.ledger.reports import totals
-from shared.schema import tune_gc
 
 if TYPE_CHECKING:
     import socket

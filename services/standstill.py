@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from shared.ledger.journal import Position
+    from shared.ledger.positions import Position
 
 STANDSTILL_SECONDS = 60.0
 """A process that waits while nothing moves for so long gives up, and says where it stands."""

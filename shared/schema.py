@@ -6,12 +6,11 @@ journal keeps it, and a batch is those bytes joined.
 
 Parsing is the hottest path there is. What makes it fast is ``validate_json`` on whole values (no
 Python dictionaries in between), patterns and dates checked inside pydantic's compiled core, and a
-cyclic garbage collector that stays out of the way: see ``tune_gc``.
+cyclic garbage collector that stays out of the way: see ``shared.collector``.
 """
 
 from __future__ import annotations
 
-import gc
 import json
 import re
 from datetime import UTC, datetime
@@ -281,17 +280,6 @@ def read_header(raw: bytes) -> BatchHeader:
     return BatchHeader(
         batch.ledger_id, batch.partition, batch.first, batch.last, is_nudge=not batch.orders
     )
-
-
-def tune_gc() -> None:
-    """Keep the cyclic garbage collector out of a process that parses many orders.
-
-    Orders hold no cycles, but each one makes a dozen containers, and collections that find nothing
-    took more than half of the parsing time. Everything imported so far is set aside as permanent.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(200_000, 20, 20)
 
 
 def _refuse_repeated_keys(raw: bytes | str) -> None:

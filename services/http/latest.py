@@ -12,8 +12,8 @@ from shared.ledger.listing import list_orders
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-    from shared.ledger.journal import Position
     from shared.ledger.opening import Ledger
+    from shared.ledger.positions import Position
     from shared.ledger.reports import Totals
 
 MOST = 50

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from services.http.history import Counters, History
 from services.http.latest import Latest
 from shared.errors import LedgerUnavailable, QueueUnavailable
-from shared.ledger.journal import positions
+from shared.ledger.positions import positions
 from shared.ledger.reports import totals
 from shared.logs import Logger
 from shared.metrics import LATENCY_BOUNDS, Meter
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from services.crew import Crew
     from services.http.broadcast import Broadcast
-    from shared.ledger.journal import Position
     from shared.ledger.opening import Ledger
+    from shared.ledger.positions import Position
     from shared.ledger.reports import Totals
     from shared.ledger.workers import WorkerEntry
     from shared.settings import Settings

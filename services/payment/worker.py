@@ -13,11 +13,11 @@ from services.payment.hold import HOLD_SECONDS
 from services.payment.rounds import Rounds
 from services.payment.settle import Settler
 from services.process import follow_parent, leave_signals_to_parent
+from shared.collector import tune_gc
 from shared.errors import OrderlyError
 from shared.ledger.opening import open_ledger
 from shared.logs import Logger, set_up_logs
 from shared.queue.port import Deliveries, EndOfQueue
-from shared.schema import tune_gc
 
 if TYPE_CHECKING:
     from services.payment.hold import Hold

@@ -20,8 +20,8 @@ from shared.ledger.tables import (
 )
 
 if TYPE_CHECKING:
-    from shared.ledger.journal import Position
     from shared.ledger.opening import Ledger
+    from shared.ledger.positions import Position
 
 
 def check_tallies(connection: sa.Connection, proof: Proof, counted: Counts) -> None:

@@ -8,13 +8,15 @@ import sqlalchemy as sa
 
 from shared.errors import InvalidBatch
 from shared.ledger import postings as books
-from shared.ledger.journal import Position, digest
+from shared.ledger.journal import digest
 from shared.ledger.proof import PAGE, Counts, Homes, Proof
 from shared.ledger.tables import identities, journal, outcomes, transfers
 from shared.schema import Order, decode_batch, encode_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from shared.ledger.positions import Position
 
 
 class _Numbered(NamedTuple):

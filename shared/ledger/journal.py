@@ -16,7 +16,8 @@ import sqlalchemy as sa
 
 from shared import clock
 from shared.errors import Backlogged
-from shared.ledger.tables import cursors, heads, identities, journal
+from shared.ledger.positions import positions
+from shared.ledger.tables import heads, identities, journal
 from shared.schema import Message, encode_batch, encode_nudge
 
 if TYPE_CHECKING:
@@ -63,30 +64,6 @@ class Appended(NamedTuple):
     verdicts: list[Verdict]
     messages: list[Message]
     ends: dict[int, int]
-
-
-class Position(NamedTuple):
-    """How far a partition is: ``head`` numbers given, ``cursor`` of them settled."""
-
-    partition: int
-    head: int
-    cursor: int
-    created: int
-
-    @property
-    def open(self) -> int:
-        """How many numbers wait to be settled."""
-        return self.head - self.cursor
-
-
-def positions(connection: sa.Connection) -> list[Position]:
-    """Read every partition's position, ascending."""
-    rows = connection.execute(
-        sa.select(heads.c.partition, heads.c.number, cursors.c.number, heads.c.created)
-        .join(cursors, cursors.c.partition == heads.c.partition)
-        .order_by(heads.c.partition)
-    )
-    return [Position(*row) for row in rows]
 
 
 def append(

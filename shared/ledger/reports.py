@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from shared.ledger.journal import positions
+from shared.ledger.positions import positions
 from shared.ledger.tables import LOW_BITS, LOW_MASK, journal, outcomes, tallies
 from shared.schema import Order, decode_batch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from shared.ledger.journal import Position
+    from shared.ledger.positions import Position
 
 
 @dataclass

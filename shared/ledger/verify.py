@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from shared.ledger.audit_books import check_books, check_equation, check_heads, check_tallies
 from shared.ledger.audit_orders import check_orders
-from shared.ledger.journal import positions
+from shared.ledger.positions import positions
 from shared.ledger.proof import Proof, Violation
 from shared.ledger.reports import totals
 

@@ -9,7 +9,8 @@ from services.payment.gateway import LedgerGateway, Paid, PermanentFailure
 from services.payment.settle import Settler
 from shared.ledger import dead
 from shared.ledger.explain import explain
-from shared.ledger.journal import Verdict, positions
+from shared.ledger.journal import Verdict
+from shared.ledger.positions import positions
 from shared.ledger.reports import accepted_orders, run_totals, totals
 from shared.schema import decode_batch
 from tests.books import assert_proven, books_of, dump, order, take_in

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from shared.errors import Backlogged
 from shared.ledger import journal as the_journal
 from shared.ledger import tables
-from shared.ledger.journal import Verdict, append, digest, positions
+from shared.ledger.journal import Verdict, append, digest
+from shared.ledger.positions import positions
 from shared.ledger.reports import accepted_orders
 from shared.schema import decode_batch
 from tests.books import assert_proven, candidate, dump, order, take_in

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from services.payment.work import Delivery
 from shared.ledger import settlement as the_books
-from shared.ledger.journal import positions
+from shared.ledger.positions import positions
 from shared.ledger.reports import totals
 from shared.schema import encode_nudge
 from tests.books import assert_proven, books_of, dump, order, take_in

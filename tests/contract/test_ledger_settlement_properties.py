@@ -32,7 +32,7 @@ from services.payment.settle import Settler
 from services.payment.work import Delivery
 from shared.ledger import dead, tables
 from shared.ledger import settlement as the_books
-from shared.ledger.journal import positions
+from shared.ledger.positions import positions
 from shared.ledger.reports import accepted_orders, totals
 from tests import books as some
 from tests.forgeries import FORGERIES, PARTITIONS
