@@ -209,16 +209,19 @@ def finish(process: subprocess.Popen[str]) -> Result:
     return Result(process.returncode, out, err)
 
 
-def assert_one_line(result: Result, code: int, *words: str) -> None:
-    """Hold a command to an error that is told in a single line."""
-    assert result.code == code, result
-    assert "Traceback" not in result.err
-    assert result.out == ""
-    # What a run tells of its progress comes every few seconds.
-    (line,) = [line for line in result.err.splitlines() if not line.startswith("running: ")]
-    assert line.startswith("orderly: ")
+def assert_refused(result: Result, *words: str, code: int = 2) -> None:
+    """Hold a command to an error that is told in a single line, and to no output."""
+    assert (result.code, result.out) == (code, ""), result
+    (told,) = result.err.splitlines()
+    assert told.startswith("orderly: ")
     for word in words:
-        assert word in line
+        assert word in told
+
+
+def assert_one_line(result: Result, code: int, *words: str) -> None:
+    """Hold a run to such an error; what it tells of its progress comes every few seconds."""
+    err = [line for line in result.err.splitlines() if not line.startswith("running: ")]
+    assert_refused(Result(result.code, result.out, "\n".join(err)), *words, code=code)
 
 
 def processes_of(group: int) -> list[int]:

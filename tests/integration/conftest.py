@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.desk import FAULTS, desk_of
 from tests.orderly import Orderly
 from tests.scaled import Scaled
 from tests.server import TOKEN, Server
@@ -64,6 +65,22 @@ def any_shop(request: pytest.FixtureRequest) -> Server:
     """A running service that tests share, of each mode: for what the mode could change."""
     service: Server = request.getfixturevalue(request.param)
     return service
+
+
+@pytest.fixture(scope="session", params=["local", "redis"])
+def desk(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """A service with orders of every status, whose gateway fails now and then, in each mode."""
+    folder = tmp_path_factory.mktemp("desk")
+    orderly = Orderly(folder, FAULTS)
+    if request.param == "redis":
+        database: Postgres = request.getfixturevalue("postgres")
+        queue: Redis = request.getfixturevalue("redis_server")
+        orderly = Scaled(folder, FAULTS, ledger_url=database.new_database(), redis_url=queue.url)
+        orderly.start("pay")
+    with desk_of(orderly) as service:
+        yield service
 
 
 @pytest.fixture(params=["server", "scaled_server"], ids=["local", "redis"])

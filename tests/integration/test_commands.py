@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from shared.settings import Settings
-from tests.orderly import Orderly, Result
+from tests.orderly import Orderly, assert_refused
 from tests.replay import read_journal
 from tests.scaled import Scaled
 
@@ -44,14 +44,6 @@ RUN = TOTALS | {
 
 def assert_shape(found: dict[str, Any], shape: dict[str, type]) -> None:
     assert {name: type(value) for name, value in found.items()} == shape
-
-
-def assert_refused(result: Result, *words: str, code: int = 2) -> None:
-    assert (result.code, result.out) == (code, ""), result
-    (told,) = result.err.splitlines()
-    assert told.startswith("orderly: ")
-    for word in words:
-        assert word in told
 
 
 @pytest.fixture(scope="module", params=["local", "redis"])

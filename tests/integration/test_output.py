@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.integration.test_commands import assert_refused
-from tests.orderly import COMMAND, ROOT, Orderly, Result
+from tests.orderly import COMMAND, ROOT, Orderly, Result, assert_refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

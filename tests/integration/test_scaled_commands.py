@@ -7,9 +7,9 @@ from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
 from tests.eventually import eventually
-from tests.integration.test_commands import assert_refused, assert_shape
+from tests.integration.test_commands import assert_shape
 from tests.integration.test_faults import FAULTS, SETTING
-from tests.orderly import Orderly, assert_one_line, finish
+from tests.orderly import Orderly, assert_one_line, assert_refused, finish
 from tests.scaled import write_orders
 
 if TYPE_CHECKING:
