@@ -12,7 +12,7 @@ METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 PATHS = (
     *("/orders", "/orders/bulk", "/orders/a-1", "/orders/a-1/retry", "/orders/a-1/discard"),
     *("/status", "/verify", "/healthz", "/readyz", "/metrics", "/openapi.json"),
-    *("/", "/page/page.css", "/generator", "/dead/retry"),
+    *("/", "/page/base.css", "/generator", "/dead/retry"),
     *("/docs", "/docs/start.js", "/docs/swagger-ui.css", "/problems/full"),
 )
 

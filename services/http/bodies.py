@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
@@ -75,3 +75,9 @@ async def read_model(request: Request, model: type[M]) -> M:
             for each in error.errors()
         ]
         raise Problem("invalid-request", str(reasons[0]), errors=reasons) from None
+
+
+def body_of(model: type[BaseModel]) -> dict[str, Any]:
+    """Describe for OpenAPI the body that `read_model` reads."""
+    schema = {"application/json": {"schema": model.model_json_schema()}}
+    return {"requestBody": {"required": True, "content": schema}}

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.http.app import refusals
-from services.http.bodies import read_model
+from services.http.bodies import body_of, read_model
 from services.http.models import Held, Killed
 from services.http.problems import Problem
 from shared.errors import QueueUnavailable
@@ -45,14 +45,6 @@ class Victim(BaseModel):
     ] = None
 
 
-_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/json": {"schema": Victim.model_json_schema()}},
-    }
-}
-
-
 def chaos_router(reading: Reading, pipeline: Pipeline) -> APIRouter:
     """Make the routes that break things."""
     routes = APIRouter(prefix="/chaos", tags=["chaos"])
@@ -70,7 +62,7 @@ def chaos_router(reading: Reading, pipeline: Pipeline) -> APIRouter:
             "ledger-unavailable",
             "queue-unavailable",
         ),
-        openapi_extra=_BODY,
+        openapi_extra=body_of(Victim),
     )
     async def kill(request: Request) -> dict[str, Any]:
         """Its supervisor replaces it. In redis mode only a worker with CHAOS=1 obeys."""
@@ -85,6 +77,8 @@ def chaos_router(reading: Reading, pipeline: Pipeline) -> APIRouter:
         log.warning("worker to be killed", worker=victim.worker)
         return {"worker": victim.worker}
 
+    refused = refusals("queue-unavailable")
+
     async def hold(*, is_wanted: bool) -> dict[str, Any]:
         def run() -> None:
             with _refusing():
@@ -94,22 +88,12 @@ def chaos_router(reading: Reading, pipeline: Pipeline) -> APIRouter:
         log.warning("consumers paused" if is_wanted else "consumers resumed")
         return {"paused": is_wanted}
 
-    @routes.post(
-        "/pause",
-        response_model=Held,
-        summary="Have the consumers rest",
-        responses=refusals("queue-unavailable"),
-    )
+    @routes.post("/pause", response_model=Held, responses=refused, summary="Have consumers rest")
     async def pause() -> dict[str, Any]:
         """Orders are accepted all the same, up to MAX_PENDING."""
         return await hold(is_wanted=True)
 
-    @routes.post(
-        "/resume",
-        response_model=Held,
-        summary="Have the consumers go on",
-        responses=refusals("queue-unavailable"),
-    )
+    @routes.post("/resume", response_model=Held, responses=refused, summary="Have them go on")
     async def resume() -> dict[str, Any]:
         return await hold(is_wanted=False)
 

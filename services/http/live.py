@@ -122,7 +122,9 @@ class Live:
             try:
                 self._sample()
             except Exception:
-                log.exception("sampling failed")  # a bug, which costs a snapshot and no more
+                # A bug, told with its traceback: it costs a snapshot, and not the thread, whose end
+                # would leave every open page with figures that stand still.
+                log.exception("sampling failed")
             now = time.time()
             pace = PER_SECOND if self._broadcast.listeners else 1
             # On the beat of the clock, so that a second's point is a second's.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
 from services.http.problems import Problem
+from shared.currencies import MINOR_DIGITS
 
 if TYPE_CHECKING:
     from services.http.broadcast import Broadcast
@@ -25,6 +27,8 @@ def page_router(broadcast: Broadcast) -> APIRouter:
     """Make the routes of the page; its files are read once, now."""
     routes = APIRouter(include_in_schema=False)
     files = {path.name: path.read_bytes() for path in _FOLDER.iterdir() if path.suffix in _TYPES}
+    # What a browser knows of currencies are customs, and not ISO 4217: no cents for the forint.
+    files["currencies.js"] = f"export const MINOR_DIGITS = {json.dumps(MINOR_DIGITS)};\n".encode()
 
     def asset(name: str) -> Response:
         return Response(

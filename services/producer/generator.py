@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.http.app import refusals
-from services.http.bodies import read_model
+from services.http.bodies import body_of, read_model
 from services.http.models import Generating
 from services.http.problems import Problem
 from services.producer import synthetic
@@ -45,14 +45,6 @@ class Wish(BaseModel):
         int | None,
         Field(ge=0, le=10**15, description="the same orders again; without one they are new"),
     ] = None
-
-
-_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/json": {"schema": Wish.model_json_schema()}},
-    }
-}
 
 
 class _Job:
@@ -111,7 +103,7 @@ class Generator:
             responses=refusals(
                 "generating", "too-large", "not-json", "invalid-request", "stopping"
             ),
-            openapi_extra=_BODY,
+            openapi_extra=body_of(Wish),
         )(self.begin)
         self.router.delete(
             "/generator", response_model=Generating, summary="Generate no more orders"

@@ -43,6 +43,15 @@ def test_orders_appear_and_the_equation_counts_them(stage: Server, open_page: Op
     expect(page.locator("#latency")).to_contain_text("median")
 
 
+def test_amounts_have_the_digits_that_their_currency_has(stage: Server, open_page: Open) -> None:
+    amounts = {"HUF": "1,234.56", "JPY": "123,456", "KWD": "123.456", "CLF": "12.3456"}
+    page = open_page(stage)
+    for currency, amount in amounts.items():
+        assert stage.place(order(f"in-{currency}", amount=123_456, currency=currency)).is_success
+        row = page.locator("#orders tbody tr", has_text=f"in-{currency}")
+        expect(row.locator("td").nth(3)).to_have_text(f"{amount} {currency}")
+
+
 def test_redis_mode_has_the_same_page(scaled: Scaled, open_page: Open) -> None:
     scaled.environment["CHAOS"] = "1"
     scaled.pay(2)

@@ -1,12 +1,14 @@
 // Figures as people read them: separators, units, local times.
 
+import { MINOR_DIGITS } from "./currencies.js";
+
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const clock = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });
 const precise = new Intl.DateTimeFormat("en-GB", {
   hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3,
 });
 const full = new Intl.DateTimeFormat("en-GB", { dateStyle: "full", timeStyle: "long" });
-const currencies = new Map();
+const decimals = new Map();
 
 export const number = (value) => (value === null || value === undefined ? "–" : whole.format(value));
 
@@ -34,14 +36,12 @@ export const timeTitle = (date) => full.format(new Date(date));
 
 /** Minor units of a currency, as `1,234.50 USD`. */
 export function money(minor, currency) {
-  if (!currencies.has(currency)) {
-    const style = new Intl.NumberFormat("en", { style: "currency", currency });
-    const digits = style.resolvedOptions().maximumFractionDigits;
+  const digits = MINOR_DIGITS[currency];
+  if (!decimals.has(digits)) {
     const options = { minimumFractionDigits: digits, maximumFractionDigits: digits };
-    currencies.set(currency, [10 ** digits, new Intl.NumberFormat("en", options)]);
+    decimals.set(digits, new Intl.NumberFormat("en", options));
   }
-  const [units, format] = currencies.get(currency);
-  return `${format.format(minor / units)} ${currency}`;
+  return `${decimals.get(digits).format(minor / 10 ** digits)} ${currency}`;
 }
 
 export const plural = (count, word) => `${number(count)} ${word}${count === 1 ? "" : "s"}`;
