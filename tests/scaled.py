@@ -44,7 +44,8 @@ class Scaled(Orderly):
 
     def __post_init__(self) -> None:
         urls = {"LEDGER_URL": self.ledger_url, "REDIS_URL": self.redis_url}
-        self.environment |= {"QUEUE_MODE": "redis", **urls, **QUICK}
+        # Not in place: what was given may be a module's constant.
+        self.environment = {**self.environment, "QUEUE_MODE": "redis", **urls, **QUICK}
 
     def close(self) -> None:
         """See the base class."""

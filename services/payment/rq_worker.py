@@ -13,7 +13,7 @@ import signal
 import threading
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import RedisError, ResponseError
 from rq import SimpleWorker
@@ -71,7 +71,8 @@ def work(url: str, ledger_id: str, rounds: Rounds, vitals: Vitals, *, obeys: boo
     hold = threading.Event()
     if obeys:
         controls = Controls(url, ledger_id)
-        threading.Thread(target=_obey, args=(controls, hold), name="controls", daemon=True).start()
+        _hear(controls, hold)  # before the first job: whoever replaces another may be to rest
+        threading.Thread(target=_obey, args=(controls, hold, stop), daemon=True).start()
     connection = connect(url)
     rest = _Rest(vitals, stop)
     while not stop.is_set():
@@ -82,15 +83,18 @@ def work(url: str, ledger_id: str, rounds: Rounds, vitals: Vitals, *, obeys: boo
             rest.after(error)
 
 
-def _obey(controls: Controls, hold: threading.Event) -> NoReturn:
+def _obey(controls: Controls, hold: threading.Event, stop: threading.Event) -> None:
     """Do as told, in a thread of its own: whoever is to be killed should be so in mid-work."""
-    while True:
-        with suppress(QueueUnavailable):
-            heard = controls.listen(worker_name(os.getpid()))
-            if heard.is_killed:
-                os.kill(os.getpid(), signal.SIGKILL)
-            (hold.set if heard.is_paused else hold.clear)()
-        time.sleep(CONTROL_SECONDS)
+    while not stop.wait(CONTROL_SECONDS):
+        _hear(controls, hold)
+
+
+def _hear(controls: Controls, hold: threading.Event) -> None:
+    with suppress(QueueUnavailable):
+        heard = controls.listen(worker_name(os.getpid()))
+        if heard.is_killed:
+            os.kill(os.getpid(), signal.SIGKILL)
+        (hold.set if heard.is_paused else hold.clear)()
 
 
 class _NoDeathPenalty(BaseDeathPenalty):

@@ -52,7 +52,8 @@ def test_axe_finds_nothing(stage: Server, open_page: Open) -> None:
             viewport={"width": width, "height": 900},
             reduced_motion="reduce",
         )
-        for scheme, width in (("light", 390), ("dark", 1440))
+        for scheme in ("light", "dark")
+        for width in (390, 1440)
     ]
 
     def all_show(selector: str) -> None:
@@ -127,10 +128,8 @@ def test_the_frame_is_there_before_any_data(shown: Server, open_page: Open) -> N
     expect(page.get_by_role("heading", name="Workers")).to_be_visible()
     expect(page.locator("[data-term=created] dd")).to_have_text("\N{EN DASH}")
     expect(page.locator("#state")).to_have_text("connecting")
-    painted = page.evaluate(
-        "performance.getEntriesByName('first-contentful-paint').map(each => each.startTime)[0]"
-    )
-    assert painted < 2000
+    # No data has come, and none will; yet there is something to see.
+    assert page.evaluate("performance.getEntriesByName('first-contentful-paint').length") == 1
 
 
 def _keep(_route: Route) -> None:

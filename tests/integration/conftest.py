@@ -77,7 +77,8 @@ def desk(
     if request.param == "redis":
         database: Postgres = request.getfixturevalue("postgres")
         queue: Redis = request.getfixturevalue("redis_server")
-        orderly = Scaled(folder, FAULTS, ledger_url=database.new_database(), redis_url=queue.url)
+        url = database.new_database()
+        orderly = Scaled(folder, FAULTS, ledger_url=url, redis_url=queue.url)
         orderly.start("pay")
     with desk_of(orderly) as service:
         yield service
