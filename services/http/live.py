@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from services.http.history import Counters, History
 from services.http.latest import Latest
+from shared import clock
 from shared.errors import LedgerUnavailable, QueueUnavailable
 from shared.ledger.positions import positions
 from shared.ledger.reports import totals
@@ -180,7 +181,7 @@ class Live:
                 }
                 for place in places
             ],
-            "workers": [_worker(entry) for entry in entries],
+            "workers": [_worker(entry, now) for entry in entries],
         }
 
     def _note_losses(self, now: float, entries: list[WorkerEntry]) -> None:
@@ -226,7 +227,8 @@ class Live:
             self._broadcast.publish(f'{text},"at":{now:.2f},"read":{read}}}')
 
 
-def _worker(entry: WorkerEntry) -> dict[str, Any]:
+def _worker(entry: WorkerEntry, now: float) -> dict[str, Any]:
     names = ("worker", "slot", "host", "pid", "state", "partition", "settled", "restarts")
     fields = entry._asdict()
-    return {name: fields[name] for name in names}
+    silent = max(0, round(now - entry.seen_at / clock.SECOND))
+    return {name: fields[name] for name in names} | {"silent": silent}

@@ -89,16 +89,19 @@ def main(assignment: Assignment) -> None:
 def consume(
     deliveries: Deliveries, rounds: Rounds, vitals: Vitals, hold: Hold | None = None
 ) -> None:
-    """Take messages and settle what they point to, until the end mark comes."""
+    """Take messages and settle what they point to, until the end mark comes.
+
+    Who shall rest does so with a message in hand, too: from then on nothing is settled.
+    """
     while True:
         vitals.waiting()
-        if hold is not None and hold.is_on:
-            time.sleep(HOLD_SECONDS)
-            continue
         try:
             message = deliveries.receive(rounds.agenda.wait(IDLE_SECONDS))
         except EndOfQueue:
             return
+        while hold is not None and hold.is_on:
+            vitals.waiting()
+            time.sleep(HOLD_SECONDS)  # a lock to wait for might be held by one who was killed
         if message is not None:
             rounds.follow(message)
             deliveries.done()

@@ -91,10 +91,11 @@ def test_consumers_rest_and_go_on(stage: Server) -> None:
     assert stage.client.post("/chaos/pause").json() == {"paused": True}
     with listening(stage) as snapshots:
         next(each for each in snapshots if each["paused"])
-    # Each hears of it within a quarter of a second, and finishes what it has in hand.
-    with listening(stage) as snapshots:
-        first = next(snapshots)["at"]
-        next(each for each in snapshots if each["at"] - first > 1.5)
+    if snapshot(stage)["mode"] == "redis":
+        # Each hears of it within a quarter of a second, and finishes what it has in hand.
+        with listening(stage) as snapshots:
+            first = next(snapshots)["at"]
+            next(each for each in snapshots if each["at"] - first > 1.5)
     place(stage, 5, "meanwhile")
     with listening(stage) as snapshots:
         start = next(snapshots)["at"]

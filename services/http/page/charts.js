@@ -176,11 +176,12 @@ function drawEnds(ends, series, x, y, text, inner) {
   const [upper, lower] = sorted;
   const lack = LINE * 2 - (lower.y - upper.y);
   const labels = new Map(sorted.map((each) => [each.index, each.y]));
-  if (lack > 0) {
-    const high = Math.max(inner.top + 4, upper.y - lack / 2);
-    const base = Math.min(high, inner.bottom - LINE * 2);
+  // A label has two lines, and those of the axis keep their place below.
+  const lowest = inner.bottom - LINE;
+  if (lack > 0 || lower.y > lowest) {
+    const base = Math.min(Math.max(inner.top + 4, upper.y - Math.max(0, lack) / 2), lowest - LINE * 2);
     labels.set(upper.index, base);
-    labels.set(lower.index, base + LINE * 2);
+    labels.set(lower.index, Math.min(lowest, Math.max(lower.y, base + LINE * 2)));
   }
   for (const place of places) {
     const [circle, label] = ends[place.index].children;

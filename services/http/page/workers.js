@@ -1,10 +1,11 @@
 // The workers: who is there, what they do, and in chaos a button to end each.
 
 import { $, el, mark, rows, say } from "./dom.js";
-import { number } from "./format.js";
+import { number, span } from "./format.js";
 
 const body = $("#workers tbody");
-const COLUMNS = 7;
+const COLUMNS = 8;
+const NOW_SECONDS = 2; // workers report twice a second
 
 /** @param {(worker: string) => void} onKill */
 export function workersTable(onKill) {
@@ -22,13 +23,14 @@ function show(snapshot) {
   const nodes = rows(body, Math.max(1, workers.length), make);
   if (!workers.length) {
     const none = snapshot.mode === "redis" ? "none yet: start some with orderly pay" : "starting";
-    fill(nodes[0], ["–", none, "–", "–", "–", "–", "–"], null, snapshot);
+    fill(nodes[0], ["–", none, "–", "–", "–", "–", "–", "–"], null, snapshot);
     return;
   }
   workers.forEach((each, index) => {
     const lane = each.partition === null ? "–" : number(each.partition);
     const state = snapshot.paused && each.state === "idle" ? "paused" : each.state;
-    const cells = [each.slot, each.host, each.pid, state, lane, number(each.settled), number(each.restarts)];
+    const cells = [each.slot, each.host, each.pid, state, lane, number(each.settled), number(each.restarts),
+      each.silent < NOW_SECONDS ? "now" : `${span(each.silent)} ago`];
     fill(nodes[index], cells, each.worker, snapshot);
   });
 }
@@ -47,7 +49,7 @@ function fill(row, cells, worker, snapshot) {
 
 function make() {
   const cells = Array.from({ length: COLUMNS }, (_, index) =>
-    el("td", { class: { 1: "name", 3: "state", 4: "n", 5: "n", 6: "n" }[index] }));
+    el("td", { class: { 1: "name", 3: "state", 4: "n", 5: "n", 6: "n", 7: "n" }[index] }));
   const button = el("button", { type: "button", class: "small danger" }, "Kill");
   return el("tr", {}, ...cells, el("td", { class: "act chaos" }, button));
 }
