@@ -28,8 +28,26 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(dead_app, name="dead")
-# What follows the lesson's name is for the lesson, even if it looks like an option.
-app.command(context_settings={"allow_interspersed_args": False})(lesson)
+
+
+def _print_version(is_wanted: bool) -> None:  # noqa: FBT001  typer calls it so
+    if is_wanted:
+        from importlib.metadata import version
+
+        print(f"orderly {version('orderly')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_print_version, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """An order-processing pipeline: nothing lost, nothing charged twice."""
 
 
 Files = Annotated[
@@ -216,3 +234,5 @@ def healthcheck(service: Annotated[Service, typer.Argument()]) -> None:
 
 for command in (status, verify, explain, journal, generate, schema, config):
     app.command()(command)
+# What follows the lesson's name is for the lesson, even if it looks like an option.
+app.command(context_settings={"allow_interspersed_args": False})(lesson)

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import subprocess
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,6 +25,11 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Orderly:
     shop = Orderly(tmp_path_factory.mktemp("shop"), anew=True)
     assert shop("run", "--orders", "200", "--seed", "7").code == 0
     return shop
+
+
+def test_the_version_is_that_of_the_package(shop: Orderly) -> None:
+    result = shop("--version")
+    assert (result.code, result.out) == (0, f"orderly {version('orderly')}\n")
 
 
 @pytest.mark.parametrize("message", ["order", "batch", "payment"])
