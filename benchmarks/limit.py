@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from services.payment.gateway import load_gateway
 from services.payment.settle import Settler
 from shared.collector import tune_gc
+from shared.environment import load_settings
 from shared.ledger.journal import Candidate, append, digest
 from shared.ledger.opening import open_ledger
 from shared.schema import parse_order
-from shared.settings import load_settings
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -71,8 +71,8 @@ def _writing_out() -> Iterator[None]:
 
 def read_settings(**overrides: object) -> Settings:
     """Load the settings; options of the command line come before the environment."""
+    from shared.environment import load_settings
     from shared.logs import set_up_logs
-    from shared.settings import load_settings
 
     settings = load_settings(**overrides)
     set_up_logs(settings)

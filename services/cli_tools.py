@@ -68,7 +68,7 @@ def config(as_json: AsJson = False) -> None:
     from pydantic import SecretStr
 
     from services.console import print_mapping
-    from shared.settings import mask_password
+    from shared.passwords import mask_password
 
     settings = read_settings()
     found = {

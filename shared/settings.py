@@ -1,4 +1,4 @@
-"""Settings: read once from the environment, validated, frozen.
+"""Settings: validated and frozen; ``shared.environment`` reads them.
 
 Every variable is documented in README.md; ``orderly config`` prints what is in force.
 """
@@ -6,16 +6,12 @@ Every variable is documented in README.md; ``orderly config`` prints what is in 
 from __future__ import annotations
 
 import re
-from pathlib import Path
-from typing import Annotated, Any, Literal
-from urllib.parse import quote, urlsplit
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
-
-from shared.errors import ConfigurationError
 
 QueueMode = Literal["local", "redis"]
 DEFAULT_LEDGER_URL = "sqlite:///var/orderly.db"
@@ -79,7 +75,12 @@ def parse_hosts(text: str) -> list[str]:
     return [name.strip().lower() for name in text.split(",") if name.strip()]
 
 
-def _token(value: SecretStr) -> SecretStr:
+def check_token(value: SecretStr) -> SecretStr:
+    """Return a token, if it may be one.
+
+    Raises:
+        ValueError: Says what it may consist of.
+    """
     if not re.fullmatch(r"[A-Za-z0-9._~+/=-]*", value.get_secret_value()):
         raise ValueError("must consist of A-Z a-z 0-9 . _ ~ + / = -")
     return value
@@ -106,10 +107,10 @@ def parse_faults(text: str) -> dict[str, float]:
     return faults
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """What can be set from outside, one environment variable a field, in capitals."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+    model_config = ConfigDict(frozen=True)
 
     queue_mode: Annotated[
         QueueMode, Field(description="what carries the orders from producer to consumers")
@@ -170,7 +171,7 @@ class Settings(BaseSettings):
     ] = ""
     api_token: Annotated[
         SecretStr,
-        AfterValidator(_token),
+        AfterValidator(check_token),
         Field(description="asked for where something is changed over HTTP; empty asks for none"),
     ] = SecretStr("")
     api_token_file: Annotated[
@@ -186,92 +187,3 @@ class Settings(BaseSettings):
     def given(self, name: str) -> bool:
         """Whether the setting was set at all, rather than left to its default."""
         return name in self.model_fields_set
-
-
-def load_settings(**overrides: object) -> Settings:
-    """Read the environment; ``overrides`` (command-line options) come first, None means unset.
-
-    Passwords that lie in files are put into their URLs.
-
-    Raises:
-        ConfigurationError: Names every variable that is unusable, and what it may be.
-    """
-    given: dict[str, Any] = {name: value for name, value in overrides.items() if value is not None}
-    try:
-        settings = Settings(**given)
-    except ValidationError as error:
-        raise ConfigurationError("; ".join(map(_complaint, error.errors()))) from None
-    if settings.queue_mode == "local" and not settings.payment_workers:
-        raise ConfigurationError(
-            "PAYMENT_WORKERS=0 must be 1 to 64 in local mode; in redis mode 0 leaves the paying "
-            "to workers elsewhere"
-        )
-    secret: dict[str, Any] = {}
-    url = make_url(settings.ledger_url)
-    if settings.ledger_password_file and url.get_backend_name() != "sqlite":
-        password = _password("LEDGER_PASSWORD_FILE", settings.ledger_password_file)
-        secret["ledger_url"] = url.set(password=password).render_as_string(hide_password=False)
-    if settings.redis_password_file and settings.queue_mode == "redis":
-        password = _password("REDIS_PASSWORD_FILE", settings.redis_password_file)
-        secret["redis_url"] = _with_password(settings.redis_url, password)
-    if settings.api_token_file:
-        secret["api_token"] = _token_of(settings)
-    if not secret:
-        return settings
-    filled = settings.model_copy(update=secret)
-    filled.model_fields_set.difference_update(secret.keys() - settings.model_fields_set)
-    return filled
-
-
-def _password(variable: str, path: str) -> str:
-    found = _content(variable, path)
-    if not found:
-        raise ConfigurationError(f"{variable}={path!r} is empty")
-    return found
-
-
-def _token_of(settings: Settings) -> SecretStr:
-    path = settings.api_token_file
-    if settings.api_token.get_secret_value():
-        raise ConfigurationError(f"API_TOKEN_FILE={path!r} and API_TOKEN are both set; unset one")
-    try:
-        return _token(SecretStr(_content("API_TOKEN_FILE", path)))
-    except ValueError as error:
-        raise ConfigurationError(f"API_TOKEN_FILE={path!r} {error}") from None
-
-
-def _content(variable: str, path: str) -> str:
-    try:
-        # The end of the line is the editor's; blanks may be the password's own.
-        return Path(path).read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise ConfigurationError(f"{variable}={path!r} cannot be read: {why}") from None
-
-
-def _with_password(url: str, password: str) -> str:
-    parts = urlsplit(url)
-    user = parts.username or ""
-    host = parts.netloc.rpartition("@")[2]
-    return parts._replace(netloc=f"{user}:{quote(password, safe='')}@{host}").geturl()
-
-
-def _complaint(detail: Any) -> str:  # noqa: ANN401  pydantic's own TypedDict is looser still
-    name = str(detail["loc"][0]).upper()
-    value = mask_password(repr(detail["input"]))
-    if detail["type"] == "literal_error":
-        choices = " or ".join(re.findall(r"'(\w+)'", detail["ctx"]["expected"]))
-        return f"{name}={value} is not known; choose {choices}"
-    if detail["type"] == "value_error":
-        return f"{name}={value} {detail['ctx']['error']}"
-    rule = detail["msg"].removeprefix("Input ").partition(",")[0]
-    return f"{name}={value} {rule}"
-
-
-def mask_password(text: str) -> str:
-    """Hide the password of every URL in a text, one with unescaped ``@`` or ``/`` in it, too.
-
-    Drivers also take one behind the question mark.
-    """
-    text = re.sub(r"(://[^:/@\s]*):\S*@", r"\1:***@", text)
-    return re.sub(r"(?i)([?&]\w*password=)[^&\s']*", r"\1***", text)

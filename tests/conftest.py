@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from shared.environment import load_settings
 from shared.ledger import postgres as postgres_backend
 from shared.ledger.opening import Ledger, open_ledger
-from shared.settings import load_settings
 from tests.orderly import Orderly
 from tests.server import Server
 from tests.servers.given import given_postgres, given_redis

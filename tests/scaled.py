@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import redis
 
+from shared.environment import load_settings
 from shared.ledger.opening import open_ledger
 from shared.metrics import COUNTERS, Meter
-from shared.settings import load_settings
 from tests.books import books_of
 from tests.eventually import eventually
 from tests.orderly import Orderly, kill, workers_of

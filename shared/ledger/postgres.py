@@ -15,7 +15,7 @@ from sqlalchemy.dialects import postgresql
 
 from shared.errors import LedgerUnavailable
 from shared.ledger.backend import BUSY_SECONDS
-from shared.settings import mask_password
+from shared.passwords import mask_password
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

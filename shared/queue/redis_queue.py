@@ -20,10 +20,10 @@ from rq.serializers import JSONSerializer
 
 from shared.errors import QueueUnavailable
 from shared.logs import Logger
+from shared.passwords import mask_password
 from shared.queue.closed_job import FAILURE_TTL, FUNCTION, JOB_TIMEOUT, REDELIVERIES, ClosedJob
 from shared.queue.port import OrderQueue
 from shared.schema import Message, encode_nudge
-from shared.settings import mask_password
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -6,8 +6,8 @@ import json
 from contextlib import closing
 from typing import Any
 
+from shared.environment import load_settings
 from shared.ledger.opening import open_ledger
-from shared.settings import load_settings
 from tests.desk import listed, name, place
 from tests.eventually import eventually
 from tests.orderly import workers_of

@@ -10,10 +10,10 @@ import pytest
 
 from services.payment.gateway import LedgerGateway, PermanentFailure
 from services.payment.settle import Settler
+from shared.environment import load_settings
 from shared.ledger import dead
 from shared.ledger.opening import open_ledger
 from shared.ledger.verify import Violation, verify
-from shared.settings import load_settings
 from tests.books import assert_proven, order, take_in
 from tests.damages import CASES, DEAD, DECLINED, LAST, PAID, RETRIED, Case
 from tests.orderly import Orderly

@@ -8,8 +8,9 @@ import pytest
 import redis
 from sqlalchemy.engine import make_url
 
+from shared.environment import load_settings
 from shared.errors import ConfigurationError
-from shared.settings import Settings, load_settings
+from shared.settings import Settings
 from tests.server import TOKEN
 
 if TYPE_CHECKING:

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from services.payment.gateway import load_gateway
+from shared.environment import load_settings
 from shared.errors import ConfigurationError
-from shared.settings import Settings, load_settings, mask_password, parse_faults
+from shared.passwords import mask_password
+from shared.settings import Settings, parse_faults
 
 if TYPE_CHECKING:
     from pathlib import Path
