@@ -19,6 +19,7 @@ from tests.server import Server, lines, problem_of
 if TYPE_CHECKING:
     from tests.scaled import Scaled
     from tests.servers.postgres_server import PostgresServer
+    from tests.servers.redis_server import RedisServer
 
 TOTALS = ("created", "paid", "declined", "dead", "open", "paid_amount")
 
@@ -155,6 +156,27 @@ def test_a_ledger_that_is_away_is_said_and_the_stream_goes_on(
             back = next(each for each in snapshots if not each["trouble"])
         labels = [mark["label"] for mark in back["marks"]]
         assert labels[-2:] == ["ledger away", "ledger back"]
+    finally:
+        server.close()
+
+
+def test_a_redis_that_is_away_is_said_and_the_figures_go_on(
+    on_own_redis: Scaled, own_redis: RedisServer
+) -> None:
+    server = Server(on_own_redis)
+    try:
+        server.start()
+        with listening(server) as snapshots:
+            assert not next(snapshots)["cut_off"]
+            own_redis.stop()
+            assert server.place(order("meanwhile")).status_code == 202
+            away = next(each for each in snapshots if each["cut_off"])
+            assert away["trouble"] is None
+            assert next(each for each in snapshots if each["open"] == 1)["balanced"]
+            own_redis.start()
+            back = next(each for each in snapshots if not each["cut_off"])
+        labels = [mark["label"] for mark in back["marks"]]
+        assert labels[-2:] == ["Redis away", "Redis back"]
     finally:
         server.close()
 
