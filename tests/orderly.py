@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import json
 import os
@@ -11,24 +10,15 @@ import sqlite3
 import subprocess
 import sys
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tests.preloaded import Preloaded
+from tests.preloaded import Copy
 from tests.replay import Books, read_journal, replay
 
 ROOT = Path(__file__).parent.parent
 SAMPLE = ROOT / "examples" / "journey-orders.csv"
 COMMAND = [sys.executable, "-m", "services"]
-
-
-@cache
-def preloaded() -> Preloaded:
-    """Start the process whose copies are the commands; one serves all tests."""
-    process = Preloaded()
-    atexit.register(process.close)
-    return process
 
 
 @dataclass
@@ -66,19 +56,26 @@ class Orderly:
 
     def start(self, *arguments: str | Path, **options: Any) -> subprocess.Popen[str]:
         """Start a command in a process group of its own and return at once."""
-        process: subprocess.Popen[str] = subprocess.Popen(
-            [*options.pop("command", COMMAND), *map(str, arguments)],
+        options.setdefault("stdin", subprocess.DEVNULL)
+        process = self._start([*map(str, arguments)], self._environment(), text=True, **options)
+        self.started.append(process)
+        return process
+
+    def _start(
+        self, words: list[str], environment: dict[str, str], **options: Any
+    ) -> subprocess.Popen[Any]:
+        kind: type[subprocess.Popen[Any]] = Copy
+        if self.anew or not options.keys().isdisjoint({"command", "preexec_fn"}):
+            kind, words = subprocess.Popen, [*options.pop("command", COMMAND), *words]
+        return kind(
+            words,
             cwd=self.folder,
-            env=self._environment(),
-            stdin=options.pop("stdin", subprocess.DEVNULL),
+            env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
             start_new_session=True,
             **options,
         )
-        self.started.append(process)
-        return process
 
     def close(self) -> None:
         """End what a failed test left running."""
@@ -105,21 +102,15 @@ class Orderly:
         within: float,
         environment: dict[str, str],
     ) -> Result:
-        words = [*map(str, arguments)]
+        source = subprocess.DEVNULL if stdin is None else subprocess.PIPE
         given = self._environment() | environment
-        if stdin is None and not self.anew:
-            return Result(*preloaded().run(words, self.folder, given, within))
-        done = subprocess.run(
-            [*COMMAND, *words],
-            cwd=self.folder,
-            env=given,
-            input=stdin,
-            stdin=subprocess.DEVNULL if stdin is None else None,
-            capture_output=True,
-            timeout=within,
-            check=False,
-        )
-        return Result(done.returncode, done.stdout.decode(), done.stderr.decode())
+        with self._start([*map(str, arguments)], given, stdin=source) as process:
+            try:
+                out, err = process.communicate(stdin, timeout=within)
+            except BaseException:
+                os.killpg(process.pid, signal.SIGKILL)
+                raise
+        return Result(process.returncode, out.decode(), err.decode())
 
     def json(self, *arguments: str | Path, code: int = 0, **environment: str) -> Any:
         """Run a command with --json, and expect its exit code."""

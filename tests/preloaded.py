@@ -2,12 +2,14 @@
 
 Starting Python and importing the command takes half a second of a processor, and the tests start it
 a thousand times. Here one process imports all of it, and forks a copy of itself for each command: a
-process like any other, with arguments, folder, environment, output and exit code of its own. Tests
+process like any other, with arguments, folder, environment, pipes and exit code of its own. Tests
 of the command itself are marked `anew`, and start it as users do.
 """
 
 from __future__ import annotations
 
+import atexit
+import inspect
 import json
 import os
 import select
@@ -16,27 +18,77 @@ import socket
 import struct
 import subprocess
 import sys
-import tempfile
 import threading
-from contextlib import ExitStack
+from functools import cache
 from importlib import import_module
 from multiprocessing import util
 from pathlib import Path
+from typing import Any, AnyStr
 
 from services.__main__ import main
 
 ROOT = Path(__file__).parent.parent
 _WHAT_COMMANDS_IMPORT = (
     *("services.cli", "services.console", "services.status"),
-    *("shared.ledger.explain", "shared.ledger.verify"),
+    *("shared.environment", "shared.ledger.explain", "shared.ledger.verify"),
     *("shared.ledger.postgres", "shared.ledger.sqlite", "psycopg"),
     *("services.run", "services.local", "services.scaled", "services.producer.synthetic"),
+    *("services.serve", "services.pay", "uvloop"),
 )
 _NUMBER = struct.Struct("!i")
+_EXECUTED = inspect.getfullargspec(subprocess.Popen._execute_child).args[1:]  # type: ignore[attr-defined]
 
 
-class Preloaded:
-    """Runs commands in copies of one process, which ends with this one."""
+class Copy(subprocess.Popen[AnyStr]):
+    """A command, as `subprocess.Popen` starts one; only that it is a copy.
+
+    It is the child of a process that waits for it and passes its exit code on.
+    """
+
+    def _execute_child(self, *args: Any) -> None:
+        given = dict(zip(_EXECUTED, args, strict=True))
+        told, telling = os.pipe()
+        pipes: list[int] = [given[name] for name in ("p2cread", "c2pwrite", "errwrite")]
+        try:
+            _preloaded().ask([given["args"], str(given["cwd"]), given["env"]], [*pipes, telling])
+        finally:
+            os.close(telling)
+            ends = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
+            self._close_pipe_fds(*(given[name] for name in ends))  # type: ignore[attr-defined]
+        self._told = told
+        self.pid = self._next()
+        self._child_created = True
+
+    def _internal_poll(self, **_: Any) -> int | None:
+        if self.returncode is None and self._has_ended(0):
+            return self._end()
+        return self.returncode
+
+    def _wait(self, timeout: float | None) -> int:
+        if self.returncode is not None:
+            return self.returncode
+        if not self._has_ended(timeout):
+            raise subprocess.TimeoutExpired(self.args, timeout or 0)
+        return self._end()
+
+    def _has_ended(self, timeout: float | None) -> bool:
+        ear = select.poll()
+        ear.register(self._told, select.POLLIN)
+        return bool(ear.poll(None if timeout is None else max(0, timeout) * 1000))
+
+    def _end(self) -> int:
+        self.returncode = self._next()
+        os.close(self._told)
+        return self.returncode
+
+    def _next(self) -> int:
+        """Read the next number that is told of it: first its pid, then its exit code."""
+        number: int = _NUMBER.unpack(os.read(self._told, _NUMBER.size))[0]
+        return number
+
+
+class _Preloaded:
+    """The process that is copied, which ends with this one."""
 
     def __init__(self) -> None:
         self._ours, theirs = socket.socketpair()
@@ -50,33 +102,12 @@ class Preloaded:
                 start_new_session=True,
             )
 
-    def run(
-        self, arguments: list[str], folder: Path, environment: dict[str, str], within: float
-    ) -> tuple[int, str, str]:
-        """Run a command to its end; return exit code, output and errors.
-
-        Raises:
-            TimeoutExpired: It did not end in time, and was killed.
-        """
-        request = json.dumps([arguments, str(folder), environment]).encode()
-        with ExitStack() as stack:
-            out, err = (stack.enter_context(tempfile.TemporaryFile()) for _ in range(2))
-            told, telling = os.pipe()
-            stack.callback(os.close, told)
-            with self._lock:
-                fds = [out.fileno(), err.fileno(), telling]
-                sent = socket.send_fds(self._ours, [_NUMBER.pack(len(request)) + request], fds)
-                assert sent == _NUMBER.size + len(request)
-            os.close(telling)
-            pid = _next(told, within)
-            try:
-                code = _next(told, within)
-            except subprocess.TimeoutExpired:
-                os.kill(pid, signal.SIGKILL)
-                raise
-            out.seek(0)
-            err.seek(0)
-            return code, out.read().decode(), err.read().decode()
+    def ask(self, request: list[Any], fds: list[int]) -> None:
+        """Have a copy made, with these for its input, output and errors, and to tell of it."""
+        text = json.dumps(request).encode()
+        with self._lock:
+            sent = socket.send_fds(self._ours, [_NUMBER.pack(len(text)) + text], fds)
+        assert sent == _NUMBER.size + len(text)
 
     def close(self) -> None:
         """Let the process go, and wait for it."""
@@ -84,12 +115,12 @@ class Preloaded:
         self._process.wait(timeout=10)
 
 
-def _next(told: int, within: float) -> int:
-    """Read the next number that is told of a command: first its pid, then its exit code."""
-    if not select.select([told], [], [], within)[0]:
-        raise subprocess.TimeoutExpired("orderly", within)
-    number: int = _NUMBER.unpack(os.read(told, _NUMBER.size))[0]
-    return number
+@cache
+def _preloaded() -> _Preloaded:
+    """Start it, once for all tests."""
+    process = _Preloaded()
+    atexit.register(process.close)
+    return process
 
 
 def _serve(requests: socket.socket) -> None:
@@ -98,7 +129,7 @@ def _serve(requests: socket.socket) -> None:
         import_module(name)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that tell
     while True:
-        head, fds, _, _ = socket.recv_fds(requests, _NUMBER.size, 3)
+        head, fds, _, _ = socket.recv_fds(requests, _NUMBER.size, 4)
         if not head:
             return
         (length,) = _NUMBER.unpack(head)
@@ -106,12 +137,14 @@ def _serve(requests: socket.socket) -> None:
         if os.fork() == 0:
             requests.close()
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            out, err, telling = fds
+            *standard, telling = fds
             pid = os.fork()
             if pid == 0:
                 os.close(telling)
-                _become(*request, standard={1: out, 2: err})
+                _become(*request, standard=standard)
                 return
+            for each in standard:
+                os.close(each)
             os.write(telling, _NUMBER.pack(pid))
             _, status = os.waitpid(pid, 0)
             os.write(telling, _NUMBER.pack(os.waitstatus_to_exitcode(status)))
@@ -121,12 +154,17 @@ def _serve(requests: socket.socket) -> None:
 
 
 def _become(
-    arguments: list[str], folder: str, environment: dict[str, str], *, standard: dict[int, int]
+    arguments: list[str], folder: str, environment: dict[str, str], *, standard: list[int]
 ) -> None:
     """Be the command, as `python -m services` is."""
-    for number, given in standard.items():
+    os.setsid()
+    for number, given in enumerate(standard):
         os.dup2(given, number)
         os.close(given)
+    # As Python opens them at its start; the ones that were there remember other files.
+    sys.stdin = open(0, encoding="utf-8", errors="surrogateescape", closefd=False)
+    sys.stdout = open(1, "w", encoding="utf-8", errors="surrogateescape", closefd=False)
+    sys.stderr = open(2, "w", 1, encoding="utf-8", errors="backslashreplace", closefd=False)
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)

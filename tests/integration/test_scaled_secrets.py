@@ -33,7 +33,8 @@ def locked(tmp_path: Path, own_postgres: PostgresServer, new_redis: NewRedis) ->
     (tmp_path / "ledger-password").write_text(f"{own_postgres.password}\n")
     database = own_postgres.over_tcp(own_postgres.new_database(), password=False)
     url = f"redis://127.0.0.1:{queue.port}/0"
-    scaled = Scaled(tmp_path, ledger_url=database, redis_url=url)
+    # Anew, since it is looked at what a list of processes shows of it.
+    scaled = Scaled(tmp_path, anew=True, ledger_url=database, redis_url=url)
     scaled.environment |= {
         "REDIS_PASSWORD_FILE": "redis-password",
         "LEDGER_PASSWORD_FILE": "ledger-password",
