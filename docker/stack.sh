@@ -191,7 +191,7 @@ summary() {
     echo "  mode     redis: RQ on Redis between containers, the ledger in PostgreSQL"
     echo "  ledger   $ledger in the volume ${project}_postgres"
   fi
-  echo "  address  http://$address, described at /docs"
+  echo "  address  http://$address, a live page; /docs describes the interface"
   echo "  next     make demo                 20,000 new orders, then the proof"
   [ "$mode" = local ] || echo "           make scale N=4            four payment containers"
   echo "           make logs, make ps        what happens"

@@ -136,7 +136,7 @@ function drawAxis(group, x, inner) {
   for (const event of together(marks, x).reverse()) {
     const kind = /replaced|away/.test(event.label) ? "event fault" : "event";
     nodes.push(svg("path", { class: kind, d: `M${event.x} ${inner.top}V${inner.bottom}` }));
-    const width = event.label.length * 6.6;
+    const width = event.label.length * 7.2; // pixels of a letter, and some more
     const isRightward = event.x + width < inner.right;
     const start = isRightward ? event.x : event.x - width;
     // A name that would cover the next one's is left to its line and its title.
