@@ -78,7 +78,7 @@ def work_for(seconds: float) -> None:
     The lessons' work is made up, so this sleep *is* the work: the time that a payment takes. It
     never waits for somebody; that is what `until` is for, and it has a deadline.
     """
-    time.sleep(seconds)
+    time.sleep(seconds)  # the work itself: nobody is waited for, so there is no condition
 
 
 @contextmanager

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import atexit
-import gc
 import sys
 
-# Imports make objects by the hundred thousand that stay, and no garbage: looking for some takes a
-# tenth of the time in which a process starts.
-gc.set_threshold(200_000, 20, 20)
+from shared.collector import collect_seldom
+
+collect_seldom()  # before all that the command, or the worker, will import
 
 
 def main() -> None:

@@ -1,8 +1,17 @@
-"""The cyclic garbage collector, where orders are parsed by the million."""
+"""The cyclic garbage collector, where much is made and little of it is garbage."""
 
 from __future__ import annotations
 
 import gc
+
+
+def collect_seldom() -> None:
+    """Let it look for garbage a hundred times less often than by default.
+
+    Imports alone make objects by the hundred thousand that stay: looking among them takes a tenth
+    of the time in which a process starts.
+    """
+    gc.set_threshold(200_000, 20, 20)
 
 
 def tune_gc() -> None:
@@ -13,4 +22,4 @@ def tune_gc() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(200_000, 20, 20)
+    collect_seldom()

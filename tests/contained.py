@@ -24,13 +24,14 @@ class ContainedOrderly(Orderly):
         super().__init__(ROOT)
         self._stack = stack
 
-    def _run(
+    def __call__(
         self,
-        arguments: tuple[str | Path, ...],
-        stdin: bytes | None,
-        within: float,
-        environment: dict[str, str],
+        *arguments: str | Path,
+        stdin: bytes | None = None,
+        within: float = 90.0,
+        **environment: str,
     ) -> Result:
+        """Run a command to its end, inside."""
         given = ["env", *map("=".join, environment.items())] if environment else []
         command = [*given, "orderly", *map(str, arguments)]
         return self._stack.inside(self._stack.door, *command, stdin=stdin or b"", within=within)

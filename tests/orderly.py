@@ -93,15 +93,6 @@ class Orderly:
         **environment: str,
     ) -> Result:
         """Run a command to its end."""
-        return self._run(arguments, stdin, within, environment)
-
-    def _run(
-        self,
-        arguments: tuple[str | Path, ...],
-        stdin: bytes | None,
-        within: float,
-        environment: dict[str, str],
-    ) -> Result:
         source = subprocess.DEVNULL if stdin is None else subprocess.PIPE
         given = self._environment() | environment
         with self._start([*map(str, arguments)], given, stdin=source) as process:
@@ -112,9 +103,9 @@ class Orderly:
                 raise
         return Result(process.returncode, out.decode(), err.decode())
 
-    def json(self, *arguments: str | Path, code: int = 0, **environment: str) -> Any:
-        """Run a command with --json, and expect its exit code."""
-        result = self._run((*arguments, "--json"), None, 90, environment)
+    def json(self, *arguments: str | Path, code: int = 0, **options: Any) -> Any:
+        """Run a command with --json, and expect its exit code; ``options`` as of a call."""
+        result = self(*arguments, "--json", **options)
         assert result.code == code, result
         return result.json
 

@@ -93,7 +93,7 @@ def chaos_router(reading: Reading, pipeline: Pipeline) -> APIRouter:
         """Orders are accepted all the same, up to MAX_PENDING."""
         return await hold(is_wanted=True)
 
-    @routes.post("/resume", response_model=Held, responses=refused, summary="Have them go on")
+    @routes.post("/resume", response_model=Held, responses=refused, summary="Let consumers go on")
     async def resume() -> dict[str, Any]:
         return await hold(is_wanted=False)
 

@@ -112,8 +112,7 @@ class Guard:
             await refuse(problem, request_id, answer)
         except LedgerUnavailable as error:
             await refuse(Problem("ledger-unavailable", str(error)), request_id, answer)
-        except Exception:
-            # A bug. It is told with its traceback, to the log alone, and costs this request only.
+        except Exception:  # a bug: the log gets its traceback, the client a 500, and others go on
             log.exception("request failed", request_id=request_id, path=_route(scope))
             if not status:
                 await refuse(Problem("internal-error"), request_id, answer)

@@ -122,9 +122,7 @@ class Live:
         while not self._is_stopping.is_set():
             try:
                 self._sample()
-            except Exception:
-                # A bug, told with its traceback: it costs a snapshot, and not the thread, whose end
-                # would leave every open page with figures that stand still.
+            except Exception:  # a bug: the log gets its traceback; without this thread pages starve
                 log.exception("sampling failed")
             now = time.time()
             pace = PER_SECOND if self._broadcast.listeners else 1

@@ -72,7 +72,9 @@ def work(url: str, ledger_id: str, rounds: Rounds, vitals: Vitals, *, obeys: boo
     if obeys:
         controls = Controls(url, ledger_id)
         _hear(controls, hold)  # before the first job: whoever replaces another may be to rest
-        threading.Thread(target=_obey, args=(controls, hold, stop), daemon=True).start()
+        threading.Thread(
+            target=_obey, args=(controls, hold, stop), name="controls", daemon=True
+        ).start()
     connection = connect(url)
     rest = _Rest(vitals, stop)
     while not stop.is_set():

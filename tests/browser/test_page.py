@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -55,8 +56,8 @@ def test_amounts_have_the_digits_that_their_currency_has(stage: Server, open_pag
 def test_redis_mode_has_the_same_page(scaled: Scaled, open_page: Open) -> None:
     scaled.environment["CHAOS"] = "1"
     scaled.pay(2)
-    server = Server(scaled).start()
-    try:
+    with closing(Server(scaled)) as server:
+        server.start()
         page = open_page(server, may_lose=True)  # it goes before the page does
         expect(page.locator("#mode")).to_have_text("redis")
         expect(page.locator("#workers tbody tr")).to_have_count(2)
@@ -67,8 +68,6 @@ def test_redis_mode_has_the_same_page(scaled: Scaled, open_page: Open) -> None:
         expect(page.locator("[data-term=created] dd")).to_have_text("2,000", timeout=30_000)
         expect(page.locator("[data-term=open] dd")).to_have_text("0")
         expect(page.locator("#workers tbody tr")).to_have_count(2)
-    finally:
-        server.close()
 
 
 def test_a_killed_worker_comes_back(stage: Server, open_page: Open) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from itertools import islice, pairwise
 from typing import TYPE_CHECKING
 
@@ -143,8 +143,7 @@ def test_a_service_that_stops_says_so_and_ends_the_streams(
 def test_a_ledger_that_is_away_is_said_and_the_stream_goes_on(
     on_own_postgres: Scaled, own_postgres: PostgresServer
 ) -> None:
-    server = Server(on_own_postgres)
-    try:
+    with closing(Server(on_own_postgres)) as server:
         server.start()
         with listening(server) as snapshots:
             assert next(snapshots)["trouble"] is None
@@ -156,15 +155,12 @@ def test_a_ledger_that_is_away_is_said_and_the_stream_goes_on(
             back = next(each for each in snapshots if not each["trouble"])
         labels = [mark["label"] for mark in back["marks"]]
         assert labels[-2:] == ["ledger away", "ledger back"]
-    finally:
-        server.close()
 
 
 def test_a_redis_that_is_away_is_said_and_the_figures_go_on(
     on_own_redis: Scaled, own_redis: RedisServer
 ) -> None:
-    server = Server(on_own_redis)
-    try:
+    with closing(Server(on_own_redis)) as server:
         server.start()
         with listening(server) as snapshots:
             assert not next(snapshots)["cut_off"]
@@ -177,8 +173,6 @@ def test_a_redis_that_is_away_is_said_and_the_figures_go_on(
             back = next(each for each in snapshots if not each["cut_off"])
         labels = [mark["label"] for mark in back["marks"]]
         assert labels[-2:] == ["Redis away", "Redis back"]
-    finally:
-        server.close()
 
 
 def test_the_page_is_small_of_one_origin_and_may_run_nothing_inline(shop: Server) -> None:

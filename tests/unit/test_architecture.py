@@ -44,13 +44,17 @@ FORBIDDEN = [
 # What every module may use, so it can use nothing of theirs.
 LOWEST = tuple(
     f"shared.{name}"
-    for name in ("schema", "reasons", "errors", "settings", "currencies", "clock", "metrics")
+    for name in (
+        *("schema", "reasons", "errors", "settings", "environment", "passwords", "currencies"),
+        *("clock", "metrics", "collector"),
+    )
 )
 # Nobody imports these but those that are named: the ways in, and what belongs to one mode or one
 # database, whose libraries are slow to load and not for everybody to know.
 USERS = {
     "services.cli": {"services.__main__"},
     "services.__main__": set[str](),
+    "shared.environment": {"services.cli_support"},
     "services.local": {"services.modes"},
     "services.scaled": {"services.modes"},
     "services.payment.rq_worker": {"services.payment.worker"},
