@@ -133,6 +133,7 @@ class Live:
 
     def _sample(self) -> None:
         is_watched = self._broadcast.listeners > 0
+        doing = self._doing()  # before the counters: what it calls made, they have counted
         trouble = None
         now = time.time()
         try:
@@ -148,7 +149,7 @@ class Live:
             self._count(now, places, found, crew)
         flags = self._look_around(now, trouble)
         if is_watched or self._is_stopping.is_set():
-            self._send(now, flags | {"trouble": trouble})
+            self._send(now, {**flags, "trouble": trouble, **doing})
 
     def _count(self, now: float, places: list[Position], found: Totals, crew: Crew | None) -> None:
         entries = crew.entries if crew else []
@@ -214,7 +215,7 @@ class Live:
         """Publish a snapshot if there is news, and one a second in any case."""
         stopping = self._is_stopping.is_set()
         head = json.dumps(
-            {**self._fixed, **self._counted, **state, **self._doing(), "stopping": stopping},
+            {**self._fixed, **self._counted, **state, "stopping": stopping},
             separators=(",", ":"),
         )
         text = f"{head[:-1]},{self._charts[1:-1]},{self._lists.text[1:-1]}"
