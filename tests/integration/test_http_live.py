@@ -73,6 +73,7 @@ def test_it_has_at_most_four_snapshots_a_second(server: Server) -> None:
     assert times[-1] - times[1] >= 2.4  # the first comes at once
     assert all(early <= late for early, late in pairwise(times))
     assert all(each["created"] == sum(each[name] for name in TOTALS[1:5]) for each in found)
+    assert all(each["created"] >= each["generator"]["made"] for each in found)
 
 
 def test_there_is_a_history_when_somebody_looks_for_the_first_time(server: Server) -> None:
