@@ -10,11 +10,11 @@ PYTHON ?= $(shell for each in python3 python3.14 python3.13 python3.12 python3.1
 	&& { echo $$each; break; }; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-e2e lint type format bench lock clean \
+.PHONY: help run test test-page test-system test-e2e lint type format bench lock clean \
 	up down logs ps scale demo reset doctor
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(VENV)/.runtime ## Pay the sample orders with a fresh ledger, on this machine alone
 	@$(BIN)/orderly run $(SAMPLE) --fresh
@@ -50,8 +50,16 @@ reset: ## Remove the containers, all their orders and the passwords; asks, YES=1
 doctor: ## Say what the containers need that is not there
 	@docker/doctor.sh
 
-test: $(VENV)/.dev ## Run the tests that need no containers
+test: $(VENV)/.dev ## Run the tests that need nothing but Python and make
 	@$(BIN)/pytest -n 3 --dist worksteal
+
+test-page: $(VENV)/.dev ## Run the tests of the page, in Chromium
+	@$(BIN)/python -m tests.needs page
+	@$(BIN)/pytest tests/browser
+
+test-system: $(VENV)/.dev ## Run the tests beside nginx, pgbouncer and other programs of the system
+	@$(BIN)/python -m tests.needs system
+	@$(BIN)/pytest tests/system
 
 test-e2e: $(VENV)/.dev ## Run the tests of the containers
 	@$(BIN)/pytest tests/e2e

@@ -11,6 +11,7 @@ from shared.environment import load_settings
 from shared.ledger import postgres as postgres_backend
 from shared.ledger.opening import Ledger, open_ledger
 from tests.orderly import Orderly
+from tests.scaled import Scaled
 from tests.server import Server
 from tests.servers.given import given_postgres, given_redis
 from tests.servers.postgres_server import GivenPostgres, PostgresServer
@@ -25,6 +26,18 @@ if TYPE_CHECKING:
 
     NewRedis = Callable[..., RedisServer]
     NewLedger = Callable[..., Ledger]
+
+_ELSEWHERE = (
+    "not among these: the page (make test-page), beside other programs (make test-system), "
+    "in containers (make test-e2e)"
+)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Say which tests were not run, where nobody has named those that were."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter and config.args_source is pytest.Config.ArgsSource.TESTPATHS:
+        reporter.write_line(_ELSEWHERE)
 
 
 @pytest.fixture
@@ -81,6 +94,14 @@ def redis_server() -> Iterator[Redis]:
     server = GivenRedis(given) if given else RedisServer()
     yield server
     server.close()
+
+
+@pytest.fixture
+def scaled(tmp_path: Path, postgres: Postgres, redis_server: Redis) -> Iterator[Scaled]:
+    """The services of redis mode, with a ledger of this test's own on servers that all share."""
+    command = Scaled(tmp_path, ledger_url=postgres.new_database(), redis_url=redis_server.url)
+    yield command
+    command.close()
 
 
 @pytest.fixture

@@ -3,41 +3,31 @@
 from __future__ import annotations
 
 import os
-import shutil
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
-from tests.scaled import Scaled
+from tests.needs import needed
 from tests.server import TOKEN, Server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from playwright.sync_api import Browser, Page
 
     from tests.orderly import Orderly
-    from tests.servers.postgres_server import Postgres
-    from tests.servers.redis_server import Redis
 
     Open = Callable[..., Page]
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 STAGE = {"CHAOS": "1", "GATEWAY_FAULTS": "permanent=0.05,seed=7"}
 WITHIN_MS = 15_000
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
-    if path is None:
-        pytest.fail(
-            "the tests of the page need Chromium: install it (on Debian: apt install chromium), "
-            "or name one: CHROMIUM=/path/to/chromium"
-        )
+    path = needed("chromium")
     expect.set_options(timeout=WITHIN_MS)
     # Chromium has no sandbox for root; all that it opens here is a page of this project.
     options = ["--no-sandbox"] if os.geteuid() == 0 else []
@@ -88,14 +78,6 @@ def stage(orderly: Orderly) -> Iterator[Server]:
     service = Server(orderly).start()
     yield service
     service.close()
-
-
-@pytest.fixture
-def scaled(tmp_path: Path, postgres: Postgres, redis_server: Redis) -> Iterator[Scaled]:
-    """The services of redis mode."""
-    command = Scaled(tmp_path, ledger_url=postgres.new_database(), redis_url=redis_server.url)
-    yield command
-    command.close()
 
 
 @pytest.fixture

@@ -100,12 +100,6 @@ def scaled_server(scaled: Scaled) -> Iterator[Server]:
 
 
 @pytest.fixture
-def scaled(tmp_path: Path, postgres: Postgres, redis_server: Redis) -> Iterator[Scaled]:
-    """The services of redis mode, with a ledger of this test's own on servers that all share."""
-    yield from _scaled(tmp_path, postgres, redis_server)
-
-
-@pytest.fixture
 def own_redis(new_redis: NewRedis) -> RedisServer:
     """A Redis server that the test may stop, fill and empty."""
     return new_redis()
