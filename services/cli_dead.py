@@ -40,13 +40,20 @@ def list_(as_json: AsJson = False) -> None:
 @app.command("retry")
 @reporting
 def retry(order_ids: OrderIds = None, everything: Everything = False) -> None:
-    """Open dead orders again, to be settled."""
+    """Open dead orders again, to be settled; --all leaves out those that were discarded."""
     from services.console import plural
-    from shared.ledger.dead import retry as open_again
+    from shared.ledger import dead
 
-    ledger, letters = _choose(order_ids, everything=everything)
-    retried = len(open_again(ledger, letters))
+    _check(order_ids, everything=everything)
+    ledger = _open()
+    if order_ids:
+        retried, left = len(dead.retry(ledger, _named(ledger, order_ids))), 0
+    else:
+        messages, left = dead.retry_all(ledger)
+        retried = len(messages)
     print(f"{plural(retried, 'dead order')} open again, for a running pipeline or the next run")
+    if left:
+        print(f"{plural(left, 'discarded order')} left out; name one to retry it")
 
 
 @app.command("discard")
@@ -54,23 +61,34 @@ def retry(order_ids: OrderIds = None, everything: Everything = False) -> None:
 def discard(order_ids: OrderIds = None, everything: Everything = False) -> None:
     """Mark dead orders as dealt with; they stay dead."""
     from services.console import plural
-    from shared.ledger.dead import discard as mark
+    from shared.ledger import dead
 
-    ledger, letters = _choose(order_ids, everything=everything)
-    print(f"{plural(mark(ledger, letters), 'dead order')} marked as discarded")
+    _check(order_ids, everything=everything)
+    ledger = _open()
+    letters = _named(ledger, order_ids)
+    print(f"{plural(dead.discard(ledger, letters), 'dead order')} marked as discarded")
+    if before := sum(letter.discarded_at is not None for letter in letters):
+        print(f"{plural(before, 'order')} marked already")
 
 
-def _choose(order_ids: list[str] | None, *, everything: bool) -> tuple[Ledger, list[DeadLetter]]:
-    """Find the dead letters that a command is about."""
-    from shared.ledger.dead import dead_letters
-    from shared.ledger.opening import open_ledger
-
+def _check(order_ids: list[str] | None, *, everything: bool) -> None:
     if bool(order_ids) == everything:
         raise UsageError("name the orders, or say --all")
-    ledger = open_ledger(read_settings(), create=False)
+
+
+def _open() -> Ledger:
+    from shared.ledger.opening import open_ledger
+
+    return open_ledger(read_settings(), create=False)
+
+
+def _named(ledger: Ledger, order_ids: list[str] | None) -> list[DeadLetter]:
+    """Find the dead letters that are named, or all."""
+    from shared.ledger.dead import dead_letters
+
     with ledger.database.read() as connection:
         letters = dead_letters(connection, order_ids)
     missing = set(order_ids or ()) - {letter.order_id for letter in letters}
     if missing:
         raise UsageError(f"not dead: {', '.join(sorted(missing))}; nothing was changed")
-    return ledger, letters
+    return letters

@@ -80,10 +80,7 @@ def dead_router(reading: Reading, queue: OrderQueue) -> APIRouter:
         """Those that were marked as dealt with stay dead."""
 
         def run() -> int:
-            with ledger.database.read() as connection:
-                letters = dead.dead_letters(connection)
-            waiting = [letter for letter in letters if letter.discarded_at is None]
-            messages = dead.retry(ledger, waiting)
+            messages = dead.retry_all(ledger).messages
             queue.put(messages)
             return len(messages)
 

@@ -8,22 +8,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import sqlalchemy as sa
 
 from shared import clock
-from shared.ledger.journal import digest
-from shared.ledger.tables import (
-    LOW_BITS,
-    LOW_MASK,
-    heads,
-    identities,
-    journal,
-    outcomes,
-    tallies,
-)
-from shared.schema import Message, decode_batch, encode_batch, encode_order
+from shared.ledger.reopening import reopen
+from shared.ledger.tables import identities, outcomes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from shared.ledger.opening import Ledger
+    from shared.schema import Message
 
 PAGE = 500
 """Dead letters that are looked up or retried at once, so that no transaction is long."""
@@ -73,7 +65,7 @@ def dead_letters(
 def undecided(connection: sa.Connection, limit: int) -> list[DeadLetter]:
     """List the latest dead letters about which nobody has decided."""
     rows = connection.execute(
-        _DEAD.where(outcomes.c.changed_at.is_(None))
+        _DEAD.where(_UNDECIDED)
         .order_by(None)
         .order_by(outcomes.c.settled_at.desc(), outcomes.c.partition, outcomes.c.number)
         .limit(limit)
@@ -81,35 +73,68 @@ def undecided(connection: sa.Connection, limit: int) -> list[DeadLetter]:
     return [DeadLetter(*row) for row in rows]
 
 
-def retry(ledger: Ledger, letters: Sequence[DeadLetter]) -> list[Message]:
+class RetriedAll(NamedTuple):
+    """What it came to when every dead order was to be opened again.
+
+    Attributes:
+        messages: What to enqueue, one for each order that is open again.
+        left: How many were left out, because somebody has discarded them.
+    """
+
+    messages: list[Message]
+    left: int
+
+
+def retry(
+    ledger: Ledger, letters: Sequence[DeadLetter], *, undecided_only: bool = False
+) -> list[Message]:
     """Give dead orders a new number each, so that they are settled again; return the messages.
 
     Somebody else may have retried one of them meanwhile: that one is passed over, so that two
     retries at once count as one.
+
+    Args:
+        ledger: Whose they are.
+        letters: The orders; one that was discarded is opened, too, since somebody named it.
+        undecided_only: Whether to pass over those that are discarded by now.
     """
+    condition = _UNDECIDED if undecided_only else sa.true()
     messages: list[Message] = []
-    ordered = sorted(letters, key=_place)
-    for start in range(0, len(ordered), PAGE):
-        page = ordered[start : start + PAGE]
+    for page in _pages(letters):
         with ledger.database.write() as connection:
             for partition, group in groupby(page, key=lambda letter: letter.partition):
-                messages += _retry(ledger, connection, partition, list(group))
+                messages += reopen(ledger, connection, partition, list(group), condition)
     return messages
+
+
+def retry_all(ledger: Ledger) -> RetriedAll:
+    """Open every dead order again about which nobody has decided."""
+    with ledger.database.read() as connection:
+        waiting = [letter for letter in dead_letters(connection) if letter.discarded_at is None]
+    messages = retry(ledger, waiting, undecided_only=True)
+    with ledger.database.read() as connection:
+        left = connection.scalar(_COUNT_DEAD.where(outcomes.c.changed_at.is_not(None))) or 0
+    return RetriedAll(messages, left)
 
 
 def discard(ledger: Ledger, letters: Sequence[DeadLetter]) -> int:
     """Mark dead orders as dealt with; they stay dead. Return how many were not so marked yet."""
-    if not letters:
-        return 0
-    with ledger.database.write() as connection:
-        marked = connection.execute(
-            outcomes.update()
-            .where(*_THIS, outcomes.c.status == "dead", outcomes.c.changed_at.is_(None))
-            .values(changed_at=clock.now_us()),
-            [{"of": letter.partition, "at": letter.number} for letter in letters],
-        )
-        return marked.rowcount
+    marked = 0
+    for page in _pages(letters):
+        with ledger.database.write() as connection:
+            marked += connection.execute(
+                outcomes.update()
+                .where(*_THIS, outcomes.c.status == "dead", _UNDECIDED)
+                .values(changed_at=clock.now_us()),
+                [{"of": letter.partition, "at": letter.number} for letter in page],
+            ).rowcount
+    return marked
 
+
+# Written out, so that the index of the dead applies.
+_IS_DEAD = outcomes.c.status == sa.bindparam(None, "dead", literal_execute=True)
+_UNDECIDED = outcomes.c.changed_at.is_(None)
+"""Nobody has decided about a dead order: whoever decides about all of them leaves out the rest."""
 
 _DEAD = (
     sa.select(
@@ -123,10 +148,10 @@ _DEAD = (
         outcomes.c.settled_at,
         outcomes.c.changed_at,
     )
-    # Written out, so that the index of the dead applies.
-    .where(outcomes.c.status == sa.bindparam(None, "dead", literal_execute=True))
+    .where(_IS_DEAD)
     .order_by(outcomes.c.partition, outcomes.c.number)
 )
+_COUNT_DEAD = sa.select(sa.func.count()).select_from(outcomes).where(_IS_DEAD)
 _THIS = (
     outcomes.c.partition == sa.bindparam("of"),
     outcomes.c.number == sa.bindparam("at"),
@@ -137,98 +162,6 @@ def _place(letter: DeadLetter) -> tuple[int, int]:
     return letter.partition, letter.number
 
 
-def _retry(
-    ledger: Ledger, connection: sa.Connection, partition: int, letters: list[DeadLetter]
-) -> list[Message]:
-    head = connection.execute(
-        sa.select(heads.c.number).where(heads.c.partition == partition).with_for_update()
-    ).scalar_one()
-    letters = _still_dead(ledger, connection, partition, letters)
-    if not letters:
-        return []
-    now = clock.now_us()
-    entries = [
-        _entry(ledger, connection, letter, number) | {"accepted_at": now}
-        for number, letter in enumerate(letters, head + 1)
-    ]
-    connection.execute(
-        outcomes.update().where(*_THIS).values(status="retried", changed_at=now),
-        [{"of": partition, "at": letter.number} for letter in letters],
-    )
-    connection.execute(
-        heads.update().where(heads.c.partition == partition).values(number=head + len(letters))
-    )
-    connection.execute(
-        identities.update()
-        .where(identities.c.order_id == sa.bindparam("of"))
-        .values(number=sa.bindparam("to")),
-        [{"of": letter.order_id, "to": number} for number, letter in enumerate(letters, head + 1)],
-    )
-    connection.execute(journal.insert(), entries)
-    _lower_tallies(connection, partition, letters)
-    return [Message(partition, entry["body"]) for entry in entries]
-
-
-def _still_dead(
-    ledger: Ledger, connection: sa.Connection, partition: int, letters: list[DeadLetter]
-) -> list[DeadLetter]:
-    backend = ledger.database.backend
-    rows = connection.execute(
-        sa.select(outcomes.c.number)
-        .where(
-            outcomes.c.partition == partition,
-            backend.any_of(outcomes.c.number, "values"),
-            outcomes.c.status == "dead",
-        )
-        .with_for_update(),
-        {"values": backend.bind_list([letter.number for letter in letters])},
-    )
-    dead = set(rows.scalars())
-    return [letter for letter in letters if letter.number in dead]
-
-
-def _entry(
-    ledger: Ledger, connection: sa.Connection, letter: DeadLetter, number: int
-) -> dict[str, Any]:
-    """Copy an order's journal entry to a new number; its run stays the one that took it in."""
-    old = connection.execute(
-        sa.select(journal)
-        .where(journal.c.partition == letter.partition, journal.c.first <= letter.number)
-        .order_by(journal.c.first.desc())
-        .limit(1)
-    ).one()
-    order = decode_batch(old.body).orders[letter.number - old.first]
-    body = encode_batch(ledger.ledger_id, letter.partition, number, [encode_order(order)])
-    return {
-        "partition": letter.partition,
-        "first": number,
-        "last": number,
-        "digest": digest(body),
-        "body": body,
-        "run_id": old.run_id,
-        "attempts": letter.attempts,
-    }
-
-
-def _lower_tallies(connection: sa.Connection, partition: int, letters: list[DeadLetter]) -> None:
-    connection.execute(
-        tallies.update()
-        .where(
-            tallies.c.partition == partition,
-            tallies.c.status == "dead",
-            tallies.c.currency == sa.bindparam("of"),
-        )
-        .values(
-            orders=tallies.c.orders - 1,
-            amount_high=tallies.c.amount_high - sa.bindparam("high"),
-            amount_low=tallies.c.amount_low - sa.bindparam("low"),
-        ),
-        [
-            {
-                "of": letter.currency,
-                "high": letter.amount >> LOW_BITS,
-                "low": letter.amount & LOW_MASK,
-            }
-            for letter in letters
-        ],
-    )
+def _pages(letters: Sequence[DeadLetter]) -> Iterator[list[DeadLetter]]:
+    ordered = sorted(set(letters), key=_place)
+    return (ordered[start : start + PAGE] for start in range(0, len(ordered), PAGE))

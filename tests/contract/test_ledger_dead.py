@@ -169,6 +169,49 @@ def test_a_discarded_order_stays_dead_and_counted(new_ledger: NewLedger) -> None
     assert_proven(ledger)
 
 
+def test_retrying_all_leaves_out_what_was_discarded(new_ledger: NewLedger) -> None:
+    ledger = new_ledger(partitions=2)
+    block = [order(f"o-{number}", f"c-{number}") for number in range(1, 9)]
+    take_in(ledger, block)
+    settle(ledger, Picky(*(each["order_id"] for each in block)))
+    dead.discard(ledger, letters(ledger, "o-2", "o-7"))
+    messages, left = dead.retry_all(ledger)
+    assert (len(messages), left) == (6, 2)
+    assert [letter.order_id for letter in letters(ledger)] == ["o-2", "o-7"]
+    assert dead.retry_all(ledger) == ([], 2)
+    assert_proven(ledger)
+
+
+def test_a_letter_that_was_discarded_since_it_was_read_is_left_out(new_ledger: NewLedger) -> None:
+    ledger = new_ledger(partitions=1)
+    with_dead(ledger, "o-2", "o-4")
+    seen = letters(ledger)
+    dead.discard(ledger, letters(ledger, "o-4"))
+    (message,) = dead.retry(ledger, seen, undecided_only=True)
+    assert decode_batch(message.body).orders[0].order_id == "o-2"
+    assert [letter.order_id for letter in letters(ledger)] == ["o-4"]
+    assert_proven(ledger)
+
+
+def test_a_discarded_letter_that_is_named_is_opened_once(new_ledger: NewLedger) -> None:
+    ledger = new_ledger(partitions=1)
+    with_dead(ledger, "o-2")
+    dead.discard(ledger, letters(ledger))
+    (letter,) = letters(ledger, "o-2", "o-2")
+    assert len(dead.retry(ledger, [letter, letter])) == 1
+    assert_proven(ledger)
+
+
+def test_many_letters_are_discarded_page_by_page(new_ledger: NewLedger) -> None:
+    ledger = new_ledger(partitions=1)
+    block = [order(f"o-{number}") for number in range(dead.PAGE + 3)]
+    take_in(ledger, block)
+    settle(ledger, Picky(*(each["order_id"] for each in block)))
+    assert dead.discard(ledger, letters(ledger)) == len(block)
+    assert dead.retry_all(ledger) == ([], len(block))
+    assert_proven(ledger)
+
+
 def test_a_letter_that_is_not_dead_any_more_is_passed_over(new_ledger: NewLedger) -> None:
     ledger = new_ledger(partitions=1)
     with_dead(ledger, "o-2")

@@ -84,10 +84,41 @@ def test_a_discarded_dead_order_stays_dead_and_counted(orderly: Orderly) -> None
     orderly.json("run", "--orders", "500", "--seed", "6", GATEWAY_FAULTS="permanent=0.05")
     first, *others = orderly.json("dead", "list")
     said = [orderly("dead", "discard", first["order_id"]).out for _ in range(2)]
-    assert said == ["1 dead order marked as discarded\n", "0 dead orders marked as discarded\n"]
+    assert said == [
+        "1 dead order marked as discarded\n",
+        "0 dead orders marked as discarded\n1 order marked already\n",
+    ]
     assert orderly.totals()["dead"] == len(others) + 1
     letters = {letter["order_id"]: letter for letter in orderly.json("dead", "list")}
     assert letters[first["order_id"]]["discarded_at"] is not None
+    assert orderly.json("verify")["ok"]
+
+
+def test_retrying_all_charges_nothing_that_was_discarded(orderly: Orderly) -> None:
+    orderly.json("run", "--orders", "300", "--seed", "6", GATEWAY_FAULTS="permanent=0.05,seed=2")
+    letters = [letter["order_id"] for letter in orderly.json("dead", "list")]
+    count = len(letters)
+    assert orderly("dead", "discard", "--all").out == f"{count} dead orders marked as discarded\n"
+    assert orderly("dead", "discard", "--all").out == (
+        f"0 dead orders marked as discarded\n{count} orders marked already\n"
+    )
+    left_out = "left out; name one to retry it\n"
+    opened = "open again, for a running pipeline or the next run\n"
+    result = orderly("dead", "retry", "--all")
+    assert (result.code, result.out) == (
+        0,
+        f"0 dead orders {opened}{count} discarded orders {left_out}",
+    )
+    report = orderly.json("run")
+    assert (report["recovered"], orderly.totals()["dead"]) == (0, count)
+
+    # Whoever names a discarded order has changed their mind about it.
+    assert orderly("dead", "retry", letters[0], letters[0]).out == f"1 dead order {opened}"
+    refused = orderly("dead", "retry", letters[0], letters[1])
+    assert (refused.code, refused.out) == (2, "")
+    assert f"not dead: {letters[0]}; nothing was changed" in refused.err
+    assert orderly.json("run")["recovered"] == 1
+    assert orderly.totals()["dead"] == count - 1
     assert orderly.json("verify")["ok"]
 
 
