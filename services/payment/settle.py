@@ -11,6 +11,7 @@ from services.payment.work import Delivery, Lookout, Work, account_of
 from shared import clock
 from shared.errors import InvalidBatch
 from shared.ledger import settlement as books
+from shared.ledger.cursors import RETRY_SECONDS, until_retry
 from shared.ledger.postings import Failed
 from shared.metrics import Meter
 from shared.schema import Payment, PaymentStatus, read_header
@@ -28,7 +29,6 @@ INVALID_ATTEMPTS = 3
 """Attempts at an order on which the gateway itself breaks."""
 
 _BACKOFF = 0.05
-_BACKOFF_MOST = 2.0
 _LEAST_BALANCE = -(2**63)
 
 
@@ -120,7 +120,7 @@ class Settler:
         settled = 0
         deadline = time.monotonic() + STINT
         while work is not None:
-            wait = (work.cursor.retry_at or 0) - clock.now_us()
+            wait = until_retry(work.cursor.retry_at)
             if wait <= 0:
                 settlement = self._decide(work, deadline)
                 if not books.write(self._ledger, settlement):
@@ -128,7 +128,7 @@ class Settler:
                     break
                 settled += len(settlement.payments)
                 self._measure(work, settlement)
-                wait = (settlement.retry_at or 0) - clock.now_us()
+                wait = until_retry(settlement.retry_at)
             if wait > 0:
                 return Stint(delivery, partition, settled, time.monotonic() + wait / clock.SECOND)
             if time.monotonic() > deadline:
@@ -242,5 +242,5 @@ def _legible(reason: str) -> str:
 
 def _backoff(failures: int) -> int:
     """Microseconds to wait: exponential, with full jitter so that retries spread out."""
-    most = min(_BACKOFF_MOST, _BACKOFF * 2 ** min(failures - 1, 16))
+    most = min(RETRY_SECONDS, _BACKOFF * 2 ** min(failures - 1, 16))
     return int(random.uniform(0, most) * clock.SECOND)  # noqa: S311  no secret

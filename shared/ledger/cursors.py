@@ -13,11 +13,32 @@ if TYPE_CHECKING:
     from shared.ledger.opening import Ledger
 
 
+RETRY_SECONDS = 2.0
+"""The longest that an order waits before it is tried again."""
+
+_RETRY_US = int(RETRY_SECONDS * clock.SECOND)
+
+
+def until_retry(retry_at: int | None) -> int:
+    """Microseconds until an order is due.
+
+    A time further ahead than it can be was written before the clock was set back.
+    """
+    wait = (retry_at or 0) - clock.now_us()
+    return wait if wait <= _RETRY_US else 0
+
+
 class Standstill(NamedTuple):
     """A partition with open orders whose cursor, at ``number``, has not moved for a while."""
 
     partition: int
     number: int
+
+
+def _is_past(column: sa.ColumnElement[int], before: int) -> sa.ColumnElement[bool]:
+    """Whether a time lies before another one, or so far ahead that the clock was set back since."""
+    is_recent = sa.func.coalesce(column, 0).between(before, clock.now_us() + _RETRY_US)
+    return sa.not_(is_recent)
 
 
 def overdue(connection: sa.Connection, before: int) -> list[Standstill]:
@@ -34,10 +55,10 @@ def overdue(connection: sa.Connection, before: int) -> list[Standstill]:
         .join(heads, heads.c.partition == cursors.c.partition)
         .where(
             heads.c.number > cursors.c.number,
-            cursors.c.moved_at < before,
-            sa.func.coalesce(cursors.c.retry_at, 0) < before,
-            sa.func.coalesce(cursors.c.nudged_at, 0) < before,
-            accepted < before,
+            _is_past(cursors.c.moved_at, before),
+            _is_past(cursors.c.retry_at, before),
+            _is_past(cursors.c.nudged_at, before),
+            _is_past(accepted, before),
         )
         .order_by(cursors.c.partition)
     )
@@ -52,7 +73,7 @@ def claim_nudge(ledger: Ledger, place: Standstill, before: int) -> bool:
             .where(
                 cursors.c.partition == place.partition,
                 cursors.c.number == place.number,
-                sa.func.coalesce(cursors.c.nudged_at, 0) < before,
+                _is_past(cursors.c.nudged_at, before),
             )
             .values(nudged_at=clock.now_us())
         )

@@ -84,9 +84,11 @@ def report(
 def present(connection: sa.Connection) -> list[WorkerEntry]:
     """List the workers that were reported lately."""
     columns = [workers.c[name] for name in WorkerEntry._fields]
+    now = clock.now_us()
     rows = connection.execute(
         sa.select(*columns)
-        .where(workers.c.seen_at > clock.now_us() - GONE_AFTER)
+        # Not far ahead either: whom the clock, set back since, has left there may be gone.
+        .where(workers.c.seen_at.between(now - GONE_AFTER, now + GONE_AFTER))
         .order_by(workers.c.run_id, workers.c.slot)
     )
     return [WorkerEntry(*row) for row in rows]

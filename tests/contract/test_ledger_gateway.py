@@ -63,13 +63,26 @@ def test_a_partition_that_waits_is_left_alone_until_its_time(new_ledger: NewLedg
     ledger = new_ledger(partitions=1)
     take_in(ledger, [order("o-1")])
     with ledger.database.write() as connection:
-        connection.execute(tables.cursors.update().values(retry_at=2**53))
+        soon = clock.now_us() + 1_900_000
+        connection.execute(tables.cursors.update().values(retry_at=soon))
     gateway = Scripted()
     stint = settler(ledger, gateway).settle_partition(0)
     assert stint.settled == 0
     assert stint.due is not None
-    assert stint.due > time.monotonic() + 3600
+    assert stint.due <= time.monotonic() + 1.9
     assert gateway.asked == []
+
+
+def test_a_time_that_a_clock_set_back_has_left_behind_holds_nobody_up(
+    new_ledger: NewLedger,
+) -> None:
+    ledger = new_ledger(partitions=1)
+    take_in(ledger, [order("o-1")])
+    an_hour_ahead = clock.now_us() + 3600 * clock.SECOND
+    with ledger.database.write() as connection:
+        connection.execute(tables.cursors.update().values(retry_at=an_hour_ahead, attempts=1))
+    assert settler(ledger).settle_partition(0).settled == 1
+    assert outcomes(ledger) == [("o-1", "paid", 2, None)]
 
 
 @pytest.mark.parametrize(

@@ -81,3 +81,13 @@ def test_who_is_not_seen_any_more_is_not_there_but_was(new_ledger: NewLedger) ->
     with ledger.database.read() as connection:
         runs = {each[0] for each in connection.exec_driver_sql("SELECT run_id FROM workers")}
     assert runs == {"killed", "a"}
+
+
+def test_who_was_reported_before_the_clock_was_set_back_is_not_there_for_ever(
+    new_ledger: NewLedger,
+) -> None:
+    ledger = new_ledger()
+    report(ledger, "a", [entry("a", 0, age=-2 * GONE_AFTER)], [meter(1)])
+    report(ledger, "b", [entry("b", 0, age=-GONE_AFTER // 2)], [meter(1)])
+    with ledger.database.read() as connection:
+        assert [each.run_id for each in present(connection)] == ["b"]
