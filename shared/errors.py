@@ -5,7 +5,9 @@ OrderlyError
 ├── UsageError              2  a command that makes no sense, an order that is not there
 ├── InputError              2  an input that cannot be opened, or has the wrong header
 ├── LedgerUnavailable       3  the ledger cannot be reached, read or written
-│   └── LedgerInterrupted   3  it went away in between: what was written last may be there, or not
+│   ├── LedgerReplaced      3  another ledger, or none, is where this one was
+│   └── LedgerInterrupted   3  it cannot just now: nothing was written, another try may succeed
+│       └── LedgerUncertain 3  the answer to a commit was lost: it was written, or not
 ├── QueueUnavailable        3  the queue's server lets nobody in, or was never there
 ├── OutputUnavailable       3  the rejects file or standard output takes no more
 ├── WorkersFailed           1  payment workers die as soon as they start
@@ -71,11 +73,19 @@ class LedgerUnavailable(OrderlyError):
     exit_code = 3
 
 
-class LedgerInterrupted(LedgerUnavailable):
-    """The ledger's server went away or gave up in between; worth another try.
+class LedgerReplaced(LedgerUnavailable):
+    """What this process opened is not there any more: it was set aside, deleted or replaced."""
 
-    If it was about to commit, it may have committed, or not.
+
+class LedgerInterrupted(LedgerUnavailable):
+    """The ledger went away, or cannot do just now what it should: worth another try.
+
+    Nothing was written.
     """
+
+
+class LedgerUncertain(LedgerInterrupted):
+    """The answer to a commit was lost: what should be written then is there, or not."""
 
 
 class QueueUnavailable(OrderlyError):

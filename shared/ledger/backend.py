@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -13,6 +14,17 @@ if TYPE_CHECKING:
 
 BUSY_SECONDS = 15.0
 """How long to try before a database counts as not to be reached, or as locked by somebody."""
+
+
+class Trouble(Enum):
+    """Whose an error of the driver is, and whether waiting helps.
+
+    Only ``OF_THE_DATA`` may be held against the order that was written.
+    """
+
+    OF_THE_DATA = auto()
+    PASSING = auto()
+    LASTING = auto()
 
 
 class Backend(Protocol):
@@ -33,6 +45,15 @@ class Backend(Protocol):
 
     def exists(self) -> bool:
         """Whether there is a database at all."""
+
+    def recognise(self) -> None:
+        """Remember what is there at present, for ``is_in_place``."""
+
+    def is_in_place(self) -> bool:
+        """Whether what was recognised is still where it was, as far as that can be told at once."""
+
+    def read_identity(self, connection: sa.Connection) -> str | None:
+        """Read the id of the ledger that a transaction has before it, and bind it to that one."""
 
     def making(self, is_made: Callable[[], bool], make: Callable[[], None]) -> None:
         """Make the ledger if nobody has: once, of all the processes that start together."""
@@ -71,8 +92,11 @@ class Backend(Protocol):
     def contains(self, column: sa.ColumnElement[Any], value: bytes) -> sa.ColumnElement[bool]:
         """The bytes in ``column`` contain ``value``."""
 
-    def is_passing(self, error: BaseException) -> bool:
-        """Whether an error of the driver tells of an interruption: another try may succeed."""
+    def diagnose(self, error: BaseException) -> Trouble:
+        """Say whose an error of the driver is; what nobody knows is no order's fault."""
 
-    def remedy(self, error: BaseException) -> str | None:
-        """Say what an error of the driver means for its operator, if it is the database's."""
+    def has_refused(self, error: BaseException) -> bool:
+        """Whether an error that answers a commit means that nothing was committed, for certain."""
+
+    def remedy(self, error: BaseException) -> str:
+        """Say what an error of the driver means for its operator; follows the ledger's name."""

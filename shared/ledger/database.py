@@ -8,8 +8,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sa
 
-from shared.errors import LedgerInterrupted, LedgerUnavailable
-from shared.ledger.backend import BUSY_SECONDS
+from shared.errors import (
+    LedgerInterrupted,
+    LedgerReplaced,
+    LedgerUnavailable,
+    LedgerUncertain,
+)
+from shared.ledger.backend import BUSY_SECONDS, Trouble
 from shared.ledger.sqlite import SqliteBackend
 
 if TYPE_CHECKING:
@@ -27,6 +32,9 @@ AGAIN_SECONDS = 0.1
 
 class Database:
     """Hands out connections inside transactions; turns the driver's errors into ours.
+
+    An error that the data itself has caused passes through as it is. Any other one is the
+    database's, whatever it says: it means waiting, and never that an order is at fault.
 
     Args:
         url: Where the database is.
@@ -48,6 +56,16 @@ class Database:
         self.name = self.backend.name
         self._reader, self._writer = self.backend.create_engines()
         self._prepared: dict[object, Any] = {}
+        self._ledger_id: str | None = None
+
+    def recognise(self, ledger_id: str) -> None:
+        """Insist from now on that this ledger is the one which is read and written.
+
+        A process may sleep while its ledger is set aside and another one begins in its place:
+        what it knows of numbers and balances is none of that one's.
+        """
+        self._ledger_id = ledger_id
+        self.backend.recognise()
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
@@ -56,8 +74,10 @@ class Database:
         Raises:
             LedgerUnavailable: The database cannot be reached or read.
         """
-        with self._translating(), self._reader.connect() as connection, connection.begin():
-            yield connection
+        with self._translating():
+            self._check_place()
+            with self._reader.connect() as connection, connection.begin():
+                yield connection
 
     def ask(self, question: Callable[[sa.Connection], T]) -> T:
         """Read something short; ask again if the server goes away in between, for a while.
@@ -78,9 +98,17 @@ class Database:
 
         Raises:
             LedgerUnavailable: The database cannot be reached or written; nothing was.
+            LedgerUncertain: The answer to the commit was lost.
         """
-        with self._translating(), self.backend.writing(), self._begin() as begun:
-            yield begun
+        with self._translating(), self.backend.writing():
+            self._check_place()
+            with self._writer.connect() as connection, connection.begin() as transaction:
+                if self._ledger_id is not None:
+                    self._check_identity(connection, self._ledger_id)
+                yield connection
+                self._commit(transaction)
+            if not self.backend.is_in_place():
+                raise LedgerUncertain(f"ledger {self.name} was taken away while it was written")
 
     def making(self, is_made: Callable[[], bool], make: Callable[[sa.Connection], None]) -> None:
         """Make the ledger if nobody has, in one transaction.
@@ -90,7 +118,7 @@ class Database:
         """
 
         def make_in_turn() -> None:
-            with self._begin() as connection:
+            with self._writer.connect() as connection, connection.begin():
                 make(connection)
 
         def attempt() -> None:
@@ -108,15 +136,34 @@ class Database:
         with self._translating():
             return self.backend.set_aside(self.close)
 
-    @contextmanager
-    def _begin(self) -> Iterator[sa.Connection]:
-        with self._writer.connect() as connection, connection.begin():
-            yield connection
-
     def close(self) -> None:
         """Give every connection back."""
         self._reader.dispose()
         self._writer.dispose()
+
+    def _check_place(self) -> None:
+        if not self.backend.is_in_place():
+            raise LedgerReplaced(
+                f"ledger {self.name} was deleted or replaced while it was in use; put it back, or "
+                "start again with the one that is there"
+            )
+
+    def _check_identity(self, connection: sa.Connection, ledger_id: str) -> None:
+        if self.backend.read_identity(connection) != ledger_id:
+            raise LedgerReplaced(
+                f"ledger {self.name} was set aside while it was in use, and another one is in its "
+                "place; start again to use that"
+            )
+
+    def _commit(self, transaction: sa.RootTransaction) -> None:
+        try:
+            transaction.commit()
+        except (sa.exc.DBAPIError, self.backend.errors) as error:
+            cause = _cause(error)
+            if self.backend.has_refused(cause):
+                raise
+            said = self.backend.remedy(cause)
+            raise LedgerUncertain(f"ledger {self.name} {said}") from error
 
     def prepared(self, key: object, build: Callable[[], Any]) -> Any:  # noqa: ANN401
         """Build a statement once: SQLAlchemy finds its compiled form by the object's identity."""
@@ -160,12 +207,17 @@ class Database:
         try:
             yield
         except (sa.exc.DBAPIError, self.backend.errors) as error:
-            cause = getattr(error, "orig", None) or error
-            remedy = self.backend.remedy(cause)
-            if remedy is None:
+            cause = _cause(error)
+            trouble = self.backend.diagnose(cause)
+            if trouble is Trouble.OF_THE_DATA:
                 raise
-            kind = LedgerInterrupted if self.backend.is_passing(cause) else LedgerUnavailable
-            raise kind(f"ledger {self.name} {remedy}") from error
+            kind = LedgerInterrupted if trouble is Trouble.PASSING else LedgerUnavailable
+            raise kind(f"ledger {self.name} {self.backend.remedy(cause)}") from error
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The driver's own error."""
+    return getattr(error, "orig", None) or error
 
 
 def _persist(attempt: Callable[[], T]) -> T:

@@ -67,6 +67,7 @@ def open_ledger(
     if row is None:
         raise LedgerUnavailable(f"ledger {database.name}: it is empty; orderly run fills it")
     _check(database, row, settings)
+    database.recognise(row.ledger_id)
     return Ledger(database, row.ledger_id, row.partitions, row.opening_balance)
 
 

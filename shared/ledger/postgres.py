@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from shared.errors import LedgerUnavailable
-from shared.ledger.backend import BUSY_SECONDS
+from shared.ledger.backend import BUSY_SECONDS, Trouble
 from shared.passwords import mask_password
 
 if TYPE_CHECKING:
@@ -49,7 +49,10 @@ _POLL_SECONDS = 0.25
 _DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
 
 _HOPELESS = ("28", "3D")
-_PASSING = ("57", "25P03", "08", "40", "55P03")
+# Nobody mends these by waiting: no access, no such database, schema or right.
+_LASTING = (*_HOPELESS, "42", "3F", "0A")
+# A value that a column cannot hold, or that breaks a constraint: nothing else is an order's fault.
+_OF_THE_DATA = ("22", "23")
 # What a server says that lets nobody in comes without a state, as text.
 _REFUSALS = {
     r"authentication failed|no password supplied|no pg_hba.conf entry|role .* does not exist": "28",
@@ -64,7 +67,10 @@ _REMEDIES = {
     "53": "has no resources left (connections, memory or disk); see to the server",
     "55P03": "is locked by somebody else for too long; look for a transaction that hangs",
     "57": "was interrupted or is shutting down; it is tried again",
+    "25006": "is read-only at present (a standby, or set so); it is tried again",
     "25P03": "ended a transaction that stood still; it is tried again",
+    "58": "has trouble with its files; see to the server and its disk; it is tried again",
+    "XX": "found an error of its own or damaged data; see to the server's log",
     "08": "cannot be reached; see whether the server runs",
     "40": "took another transaction first; it is tried again",
 }
@@ -207,21 +213,44 @@ class PostgresBackend:
         """See the port."""
         return sa.func.position(sa.literal(value, sa.LargeBinary).op("IN")(column)) > 0
 
-    @staticmethod
-    def is_passing(error: BaseException) -> bool:
-        """See the port."""
-        state = _state(error)
-        return state is None or state.startswith(_PASSING)
+    def recognise(self) -> None:
+        """See the port. A server has no file that could be looked at."""
 
     @staticmethod
-    def remedy(error: BaseException) -> str | None:
+    def is_in_place() -> bool:
+        """See the port. What is in place of it is found out by its id."""
+        return True
+
+    @staticmethod
+    def read_identity(connection: sa.Connection) -> str | None:
+        """See the port. The lock that reading takes keeps the table where it is until the end."""
+        found: str | None = connection.exec_driver_sql("SELECT ledger_id FROM ledger").scalar()
+        return found
+
+    @staticmethod
+    def diagnose(error: BaseException) -> Trouble:
         """See the port."""
         state = _state(error)
-        if state is None:
-            # Without a state it is the connection that failed, and not the server that answered.
-            lost = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
-            return _REMEDIES["08"] if lost else None
-        return next((what for sign, what in _REMEDIES.items() if state.startswith(sign)), None)
+        if state is None and _is_of_the_driver(error):
+            return Trouble.OF_THE_DATA
+        if state is not None and state.startswith(_OF_THE_DATA):
+            return Trouble.OF_THE_DATA
+        return Trouble.LASTING if state and state.startswith(_LASTING) else Trouble.PASSING
+
+    @staticmethod
+    def has_refused(error: BaseException) -> bool:
+        """See the port. After an ERROR the transaction is rolled back; a FATAL tells nothing."""
+        diag = getattr(error, "diag", None)
+        return diag is not None and diag.severity_nonlocalized == "ERROR"
+
+    @staticmethod
+    def remedy(error: BaseException) -> str:
+        """See the port."""
+        state = _state(error)
+        # Without a state it is the connection that failed, and not the server that answered.
+        known = (what for sign, what in _REMEDIES.items() if (state or "08").startswith(sign))
+        said = str(error).partition("\n")[0]
+        return next(known, f"answers with an error ({said}); see to the server")
 
     @contextmanager
     def _connected(self) -> Iterator[psycopg.Connection[Any]]:
@@ -240,6 +269,12 @@ def _state(error: BaseException) -> str | None:
     if state is None and isinstance(error, psycopg.OperationalError):
         return next((each for sign, each in _REFUSALS.items() if re.search(sign, str(error))), None)
     return state
+
+
+def _is_of_the_driver(error: BaseException) -> bool:
+    """Whether the driver itself refused a value or a call, and no server was asked."""
+    kinds = psycopg.DataError | psycopg.ProgrammingError | psycopg.NotSupportedError
+    return isinstance(error, kinds)
 
 
 def _hide_rows(context: sa.ExceptionContext) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
 from shared.errors import LedgerUnavailable
-from shared.ledger.backend import BUSY_SECONDS
+from shared.ledger.backend import BUSY_SECONDS, Trouble
 from shared.ledger.turns import turn
 
 if TYPE_CHECKING:
@@ -41,6 +42,14 @@ _REMEDIES = {
     "unable to open": "cannot be opened; check that its folder exists and may be written",
     "readonly": "may not be written; check its permissions",
 }
+_OF_THE_DATA = (
+    sqlite3.IntegrityError,
+    sqlite3.DataError,
+    # What the driver cannot bind, or a statement that makes no sense: no waiting mends that.
+    sqlite3.ProgrammingError,
+    sqlite3.InterfaceError,
+    sqlite3.NotSupportedError,
+)
 
 
 class SqliteBackend:
@@ -60,6 +69,7 @@ class SqliteBackend:
         self._url = url
         self._patience = patience
         self._compiled: dict[tuple[sa.Insert, tuple[str, ...]], str] = {}
+        self._file: tuple[int, int] | None = None
 
     def create_engines(self) -> tuple[sa.Engine, sa.Engine]:
         """See the port. One engine, whose transactions begin as they are told."""
@@ -79,6 +89,29 @@ class SqliteBackend:
         """See the port."""
         return self.path.exists()
 
+    def recognise(self) -> None:
+        """See the port."""
+        self._file = self._find()
+
+    def is_in_place(self) -> bool:
+        """See the port. An open file goes on when its name is gone, and what it gets is lost."""
+        return self._file is None or self._find() == self._file
+
+    def _find(self) -> tuple[int, int] | None:
+        """Device and inode of the file that has the ledger's name."""
+        try:
+            found = os.stat(self.path)  # noqa: PTH116  asked with every transaction
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+    @staticmethod
+    def read_identity(connection: sa.Connection) -> str | None:
+        """See the port. Past SQLAlchemy, since it is asked with every write."""
+        driver: Any = connection.connection.driver_connection
+        row = driver.execute("SELECT ledger_id FROM ledger").fetchone()
+        return row[0] if row else None
+
     def making(self, is_made: Callable[[], bool], make: Callable[[], None]) -> None:
         """See the port. Processes would collide, be it only in switching the log on."""
         if self._has_log() and is_made():
@@ -90,10 +123,25 @@ class SqliteBackend:
                 f"ledger {self.name}: cannot make the folder {self.path.parent}: {error.strerror}"
             ) from None
         with self.writing(patience=BUSY_SECONDS):
+            self._make_file()
             is_there = is_made()
             self._set_mode("WAL", BUSY_SECONDS)
             if not is_there:
                 make()
+
+    def _make_file(self) -> None:
+        """Make the file for its owner alone, if it is not there: what customers order is in it.
+
+        Its log and its index get the same mode from SQLite.
+        """
+        try:
+            os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        except FileExistsError:
+            pass
+        except OSError as error:
+            raise LedgerUnavailable(
+                f"ledger {self.name} {_REMEDIES['unable to open']} ({error.strerror})"
+            ) from None
 
     def set_aside(self, close: Callable[[], None]) -> str | None:
         """See the port. Renames the file."""
@@ -193,15 +241,21 @@ class SqliteBackend:
         return sa.func.instr(column, value) > 0
 
     @staticmethod
-    def is_passing(error: BaseException) -> bool:  # noqa: ARG004
-        """See the port. There is no server that could come back."""
-        return False
+    def diagnose(error: BaseException) -> Trouble:
+        """See the port. There is no server that could come back, so the rest lasts."""
+        return Trouble.OF_THE_DATA if isinstance(error, _OF_THE_DATA) else Trouble.LASTING
 
     @staticmethod
-    def remedy(error: BaseException) -> str | None:
-        """Say what an error of the database means for its operator, if it is one of the file's."""
+    def has_refused(error: BaseException) -> bool:
+        """See the port. A log that could not be synced may hold the commit all the same."""
+        return not getattr(error, "sqlite_errorname", "").endswith("FSYNC")
+
+    @staticmethod
+    def remedy(error: BaseException) -> str:
+        """See the port."""
         text = str(error).lower()
-        return next((remedy for sign, remedy in _REMEDIES.items() if sign in text), None)
+        known = (remedy for sign, remedy in _REMEDIES.items() if sign in text)
+        return next(known, f"cannot be used: {str(error).partition(chr(10))[0]}; see to its file")
 
 
 def _prepare(connection: Any, _record: object) -> None:  # noqa: ANN401  DBAPI is untyped

@@ -25,7 +25,7 @@ def turn(path: Path, patience: float | None) -> Iterator[None]:
         TimeoutError: Somebody else held it all the time.
         OSError: The file cannot be made or opened.
     """
-    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     if patience is None:
         fcntl.flock(lock, fcntl.LOCK_EX)
     elif not _is_free(lock) and not _Waiter(lock).wait(patience):
