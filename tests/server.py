@@ -97,7 +97,12 @@ class Server:
 
     def send(self, number: int) -> None:
         """Send it a signal, and not wait."""
-        os.kill(self.pid, number)
+        self.send_to(self.pid, number)
+
+    @staticmethod
+    def send_to(pid: int, number: int) -> None:
+        """Send a signal to one of its processes."""
+        os.kill(pid, number)
 
     def wait(self, *, within: float = 40) -> Result:
         """Wait for its end; say how it ended, with everything that it has said."""

@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import compile_path
 
 from services.http.models import COMPONENTS
-from services.http.problems import KINDS, MEDIA_TYPE, Problem, of_status
+from services.http.problems import KINDS, MEDIA_TYPE, Problem, of_ledger, of_status
 from shared.errors import LedgerUnavailable, Reason
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ _DOCS_POLICY = (
 _DESCRIPTION = """Orders come in here, and are paid first come first served.
 
 A 202 means that the order is on disk. Send an order again whenever you did not get an answer, or
-got 429 or 503: its `order_id` is its idempotency key, and it is never charged twice.
+got 429, 503 or 504: its `order_id` is its idempotency key, and it is never charged twice.
 
 Every refusal is a problem document (RFC 9457) with a stable `type`.
 """
@@ -96,7 +96,8 @@ async def _refuse(request: Request, problem: Exception) -> Response:
 
 
 async def _refuse_for_the_ledger(request: Request, error: Exception) -> Response:
-    return answer(Problem("ledger-unavailable", str(error)), request)
+    assert isinstance(error, LedgerUnavailable)  # noqa: S101  the handler is registered for it alone
+    return answer(of_ledger(error), request)
 
 
 async def _refuse_as_the_framework(request: Request, error: Exception) -> Response:

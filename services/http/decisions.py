@@ -19,6 +19,14 @@ if TYPE_CHECKING:
     from services.http.reading import Reading
     from shared.queue.port import OrderQueue
 
+_REFUSALS = (
+    "unknown-order",
+    "not-dead",
+    "ledger-unavailable",
+    "outcome-unknown",
+    "invalid-request",
+)
+
 
 def dead_router(reading: Reading, queue: OrderQueue) -> APIRouter:
     """Make the routes that decide about dead orders."""
@@ -45,7 +53,7 @@ def dead_router(reading: Reading, queue: OrderQueue) -> APIRouter:
         status_code=202,
         response_model=Receipt,
         summary="Open a dead order again",
-        responses=refusals("unknown-order", "not-dead", "ledger-unavailable", "invalid-request"),
+        responses=refusals(*_REFUSALS),
     )
     async def retry(order_id: OrderId) -> dict[str, Any]:
         """It is settled at the end of its partition. Two retries at once count as one."""
@@ -62,7 +70,7 @@ def dead_router(reading: Reading, queue: OrderQueue) -> APIRouter:
         "/orders/{order_id}/discard",
         response_model=Discarded,
         summary="Mark a dead order as dealt with",
-        responses=refusals("unknown-order", "not-dead", "ledger-unavailable", "invalid-request"),
+        responses=refusals(*_REFUSALS),
     )
     async def discard(order_id: OrderId) -> dict[str, Any]:
         """It stays dead, and stays counted as dead."""
@@ -74,7 +82,7 @@ def dead_router(reading: Reading, queue: OrderQueue) -> APIRouter:
         status_code=202,
         response_model=Retried,
         summary="Open every dead order again",
-        responses=refusals("ledger-unavailable"),
+        responses=refusals("ledger-unavailable", "outcome-unknown"),
     )
     async def retry_all() -> dict[str, Any]:
         """Those that were marked as dealt with stay dead."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 
-from services.http.problems import Problem
+from services.http.problems import Problem, of_ledger
 from shared.errors import LedgerUnavailable
 from shared.logs import Logger
 from shared.settings import parse_hosts
@@ -111,7 +111,7 @@ class Guard:
         except Problem as problem:
             await refuse(problem, request_id, answer)
         except LedgerUnavailable as error:
-            await refuse(Problem("ledger-unavailable", str(error)), request_id, answer)
+            await refuse(of_ledger(error), request_id, answer)
         except Exception:  # a bug: the log gets its traceback, the client a 500, and others go on
             log.exception("request failed", request_id=request_id, path=_route(scope))
             if not status:

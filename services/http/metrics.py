@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from shared.metrics import Histogram
 
 _SECONDS = [bound / clock.SECOND for bound in LATENCY_BOUNDS]
-VERDICTS = (*Verdict, "invalid", "unavailable")
+VERDICTS = (*Verdict, "invalid", "unavailable", "unknown")
 
 
 class Pipeline(Protocol):

@@ -215,7 +215,7 @@ def _components() -> dict[str, Any]:
             "properties": {
                 "line": {"type": "integer", "minimum": 1},
                 "order_id": {"type": ["string", "null"]},
-                "code": {"enum": [202, 200, 409, 422, 503]},
+                "code": {"enum": [202, 200, 409, 422, 503, 504]},
                 "error": text,
             },
             "examples": [{"line": 1, "order_id": "a-1", "code": 202}],

@@ -8,10 +8,12 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from shared.errors import LedgerUncertain
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from shared.errors import Reason
+    from shared.errors import LedgerUnavailable, Reason
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -139,11 +141,18 @@ _KINDS = [
         "The service is stopping",
         "Send it again after the seconds in Retry-After. It was not accepted.",
     ),
+    Kind(
+        "outcome-unknown",
+        504,
+        "Nobody knows whether this was done",
+        "Send it again, an order with the same order_id: what was done already counts once.",
+    ),
 ]
 KINDS = {kind.name: kind for kind in _KINDS}
 _BY_STATUS = {400: "malformed-request", 404: "not-found", 405: "method-not-allowed"}
 _RETRIED = {
     *("full", "ledger-unavailable", "queue-unavailable", "too-many-listeners", "stopping"),
+    "outcome-unknown",
 }
 RETRY_AFTER = 1
 """Seconds: a full pipeline settles thousands of orders in one."""
@@ -192,6 +201,12 @@ class Problem(Exception):
         """The answer's own headers, for a document of ``length`` bytes."""
         headers = {"content-type": MEDIA_TYPE, "content-length": str(length), **self.headers}
         return [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+
+
+def of_ledger(error: LedgerUnavailable) -> Problem:
+    """The problem that trouble with the ledger is: nothing was done, or nobody knows."""
+    is_unknown = isinstance(error, LedgerUncertain)
+    return Problem("outcome-unknown" if is_unknown else "ledger-unavailable", str(error))
 
 
 def of_status(status: int, detail: str, headers: Mapping[str, str] | None) -> Problem:

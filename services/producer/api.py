@@ -20,7 +20,7 @@ from services.http.problems import Problem
 from services.producer.bulk import MOST_BYTES, Bulk
 from services.producer.door import Overrun
 from services.producer.streams import LINE_BYTES
-from shared.errors import InvalidOrder, LedgerUnavailable, Reason
+from shared.errors import InvalidOrder, LedgerUnavailable, LedgerUncertain, Reason
 from shared.ledger.journal import Verdict
 from shared.ledger.listing import statuses
 from shared.schema import parse_order
@@ -93,6 +93,7 @@ _PLACE_ORDER: dict[str, Any] = {
             "invalid-request",
             "full",
             "ledger-unavailable",
+            "outcome-unknown",
         ),
     },
     "openapi_extra": {"requestBody": _ORDER_BODY, "parameters": [_KEY]},
@@ -139,6 +140,9 @@ class Orders:
         except Overrun as error:
             self._metrics.verdict(Verdict.NO_ROOM)
             raise Problem("full", str(error)) from None
+        except LedgerUncertain as error:
+            self._metrics.verdict("unknown")
+            raise _unknown(order.order_id, error) from None
         except LedgerUnavailable:
             self._metrics.verdict("unavailable")
             raise
@@ -149,7 +153,7 @@ class Orders:
         """Lines are accepted as they arrive; while the pipeline is full no more are read.
 
         The answers come when the body has been read. Codes are those of single orders: 202, 200,
-        409, 422 or 503.
+        409, 422, 503 or 504.
         """
         require_type(request, _BULK_TYPES)
         refuse_longer(request, MOST_BYTES)
@@ -179,9 +183,19 @@ async def _answer(order: Order, verdict: Verdict, reading: Reading) -> Response:
     return Response(
         f'{{"order_id":"{order_id}","status":"{status}"}}',
         code,
-        headers={"location": f"/orders/{order_id}"},
+        headers=_location(order_id),
         media_type="application/json",
     )
+
+
+def _location(order_id: str) -> dict[str, str]:
+    return {"location": f"/orders/{order_id}"}
+
+
+def _unknown(order_id: str, error: LedgerUncertain) -> Problem:
+    """Name the order, whose id its sender may not know: it was minted here if there was none."""
+    detail = f"order {order_id} may be accepted, or not: {error}"
+    return Problem("outcome-unknown", detail, headers=_location(order_id))
 
 
 def _key(request: Request) -> str | None:

@@ -17,7 +17,7 @@ from services.producer.door import Overrun
 from services.producer.feed import BACKLOG_SECONDS, CONFLICT
 from services.producer.jsonl_orders import TOO_LONG, read_id
 from services.producer.streams import LineSplitter
-from shared.errors import InvalidOrder, LedgerUnavailable
+from shared.errors import InvalidOrder, LedgerUnavailable, LedgerUncertain
 from shared.ledger.journal import Verdict
 from shared.schema import parse_order
 
@@ -36,7 +36,14 @@ MOST_BYTES = 1024 * 1024 * 1024
 _CLOSING_SECONDS = 0.25
 _SPOOL_BYTES = 4 * 1024 * 1024
 _CODES = {Verdict.CREATED: 202, Verdict.DUPLICATE: 200, Verdict.CONFLICT: 409}
-_VERDICTS = {202: "created", 200: "duplicate", 409: "conflict", 422: "invalid", 503: "unavailable"}
+_VERDICTS = {
+    202: "created",
+    200: "duplicate",
+    409: "conflict",
+    422: "invalid",
+    503: "unavailable",
+    504: "unknown",
+}
 
 
 @dataclass(slots=True)
@@ -122,6 +129,11 @@ class Bulk:
                 verdicts = await self._door.submit([each.candidate for each in entries])  # type: ignore[misc]
             except Overrun:
                 verdicts = [Verdict.NO_ROOM] * len(entries)
+            except LedgerUncertain as error:
+                for entry in entries:
+                    entry.code, entry.error = 504, str(error)
+                entries, self._refusal = [], "an earlier line may be accepted, or not"
+                break
             except LedgerUnavailable as error:
                 self._refusal = str(error)
                 break

@@ -13,7 +13,8 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
-from shared.errors import LedgerUnavailable, OrderlyError
+from shared.errors import LedgerUnavailable, LedgerUncertain, OrderlyError
+from shared.ledger.backend import BUSY_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,6 +27,9 @@ MOST_WAITING = 4096
 
 PATIENCE = 5.0
 """Seconds that a request waits for its block to begin, before it is refused."""
+
+LONGEST = PATIENCE + BUSY_SECONDS + PATIENCE
+"""Seconds after which it is told that nobody knows: its block began, and hangs at a commit."""
 
 
 class Overrun(OrderlyError):
@@ -57,6 +61,7 @@ class Door:
         self._on_block = on_block
         self._changed = threading.Condition()
         self._groups: deque[_Group] = deque()
+        self._in_hand: list[_Group] = []
         self._waiting = 0
         self._is_closed = False
         self._thread = threading.Thread(target=self._run, name="door", daemon=True)
@@ -84,6 +89,7 @@ class Door:
 
         Raises:
             Overrun: Too many wait already; nothing was accepted.
+            LedgerUncertain: The orders may be accepted, or not.
             LedgerUnavailable: Nothing was accepted.
         """
         loop = asyncio.get_running_loop()
@@ -98,14 +104,16 @@ class Door:
 
     def expire(self) -> None:
         """Refuse who has waited too long; call it now and then, from the loop's thread."""
-        latest = time.monotonic() - PATIENCE
+        now = time.monotonic()
         expired = []
         with self._changed:
-            while self._groups and self._groups[0].since < latest:
+            while self._groups and self._groups[0].since < now - PATIENCE:
                 expired.append(self._groups.popleft())
                 self._waiting -= len(expired[-1].candidates)
+            hanging = [group for group in self._in_hand if group.since < now - LONGEST]
         error = LedgerUnavailable(f"the ledger has been busy for {PATIENCE:g} s")
         _answer(expired, [], error)
+        _answer(hanging, [], LedgerUncertain("the ledger does not answer"))
 
     def _run(self) -> None:
         while True:
@@ -117,20 +125,23 @@ class Door:
 
     def _write(self) -> None:
         groups: list[_Group] = []
+        self._in_hand = groups
         verdicts: list[Verdict] = []
         error: Exception | None = None
         started = time.perf_counter()
 
         def gather() -> list[Candidate]:
-            groups.extend(self._gather())
+            if not groups:  # it asks again after an interruption
+                groups.extend(self._gather())
             return [candidate for group in groups for candidate in group.candidates]
 
         try:
-            verdicts = self._intake.accept(gather, partly=True).verdicts
+            verdicts = self._intake.accept(gather, partly=True, patience=PATIENCE).verdicts
         except Exception as raised:  # noqa: BLE001  whatever it is, it is its senders' answer
             error = raised
             # If it was raised before anybody had been asked, it is the answer of who waits now.
             groups = groups or self._gather()
+        self._in_hand = []
         if verdicts:
             self._on_block(len(verdicts), time.perf_counter() - started)
         if groups:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from shared.errors import LedgerInterrupted
+from shared.errors import LedgerInterrupted, LedgerUncertain
 from shared.ledger.backend import BUSY_SECONDS
 from shared.ledger.database import AGAIN_SECONDS
 from shared.ledger.journal import Appended, Candidate, append, digest
@@ -52,21 +52,23 @@ class Intake:
         block: Sequence[Candidate] | Callable[[], Sequence[Candidate]],
         *,
         partly: bool = False,
+        patience: float = BUSY_SECONDS,
     ) -> Appended:
         """Journal a block in its order, or the part there is room for, then enqueue what is new.
 
         The block may be given by a function, which is called when it can be written.
 
-        If the ledger goes away in between, the same block is tried again for a while: it may have
-        been written, and whoever sent it should not be told that it was not.
+        If the ledger goes away in between, the same block is tried again for ``patience`` seconds;
+        and for longer if the answer to a commit was lost, since whoever sent it should not be told
+        that it was not written when it was.
 
         Raises:
             Backlogged: There is no room for all of it, and it was not to be accepted in part;
                 nothing was.
-            LedgerInterrupted: The ledger stays away. The block may be accepted, or not.
+            LedgerUncertain: The ledger stays away. The block may be accepted, or not.
             LedgerUnavailable: Nothing was accepted.
         """
-        deadline = time.monotonic() + BUSY_SECONDS
+        started = time.monotonic()
         written = None
         while True:
             try:
@@ -80,11 +82,22 @@ class Intake:
                     written=written,
                 )
                 break
-            except LedgerInterrupted:
-                if time.monotonic() > deadline:
-                    raise
-                written = self._written
+            except LedgerInterrupted as error:
+                if isinstance(error, LedgerUncertain):
+                    written, patience = self._written, BUSY_SECONDS
+                if time.monotonic() - started > patience:
+                    raise _last_word(error, is_uncertain=written is not None) from error
                 time.sleep(AGAIN_SECONDS)
         self._written |= appended.ends
         self._queue.put(appended.messages)
         return appended
+
+
+def _last_word(error: LedgerInterrupted, *, is_uncertain: bool) -> LedgerInterrupted:
+    """What to say when nobody waits any longer: what failed last does not tell what was written."""
+    if not is_uncertain:
+        return error
+    return LedgerUncertain(
+        f"{error}; its answer to a commit was lost, so the latest orders may be accepted, or not: "
+        "send them again, those that are there are duplicates"
+    )

@@ -134,6 +134,15 @@ class PostgresServer(Postgres, Daemon):
         word = self.password if password else None
         return _render(make_url(url).set(host="127.0.0.1", password=word, query={}))
 
+    def set(self, **settings: str) -> None:
+        """Change settings of the server, for the sessions that are there, too."""
+        with psycopg.connect(
+            self.url, autocommit=True, options="-c default_transaction_read_only=off"
+        ) as connection:
+            for name, value in settings.items():
+                connection.execute(f"ALTER SYSTEM SET {name} = {value}".encode())
+            connection.execute("SELECT pg_reload_conf()")
+
     def start(self) -> None:
         """See the daemon."""
         self._left_behind = False

@@ -1,0 +1,230 @@
+"""A ledger in trouble: orders wait for it to pass, and none is blamed for what is not its own."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.books import without_id
+from tests.eventually import eventually
+from tests.inputs import line, order
+from tests.lossy import LossyWay
+from tests.orderly import Orderly, finish
+from tests.scaled import Scaled, write_orders
+from tests.server import Server, lines, problem_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.servers.postgres_server import Postgres, PostgresServer
+
+# Of the classes 08 to XX: connection, read-only, rights, resources, locks, operator, system, bugs.
+WEATHER = (
+    *("08006", "0A000", "21000", "25006", "25P02", "28000", "40001", "40P01", "42501", "42P01"),
+    *("53100", "53200", "53300", "54001", "55006", "55P03", "57014", "57P03", "58000", "58030"),
+    *("F0001", "XX000", "XX001", "XX002"),
+)
+_STORM = """
+CREATE TABLE weather (states text[]);
+CREATE SEQUENCE strokes;
+CREATE FUNCTION strike() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE found text[];
+BEGIN
+  SELECT states INTO found FROM weather;
+  IF found IS NOT NULL THEN
+    RAISE EXCEPTION 'made up' USING ERRCODE = found[1 + nextval('strokes') % cardinality(found)];
+  END IF;
+  IF NEW.order_id LIKE 'bad%' AND NEW.status <> 'dead' THEN
+    RAISE EXCEPTION 'made up' USING ERRCODE = substr(NEW.order_id, 5);
+  END IF;
+  RETURN NEW;
+END $$;
+CREATE TRIGGER strike BEFORE INSERT ON outcomes FOR EACH ROW EXECUTE FUNCTION strike();
+"""
+
+
+@pytest.fixture
+def on_postgres(tmp_path: Path, postgres: Postgres) -> Iterator[Scaled]:
+    """Local mode around a ledger in PostgreSQL."""
+    command = Scaled(tmp_path, ledger_url=postgres.new_database())
+    command.environment |= {"QUEUE_MODE": "local", "PARTITIONS": "4"}
+    yield command
+    command.close()
+
+
+def test_whatever_the_database_says_that_is_not_about_the_data_no_order_dies_of_it(
+    on_postgres: Scaled,
+) -> None:
+    command = on_postgres
+    file = write_orders(command.folder / "orders.jsonl", 300)
+    texts = file.read_text().splitlines(keepends=True)
+    command("migrate")
+    with command.connect(autocommit=True) as connection:
+        connection.execute(_STORM.encode())
+        running = command.start("run", "-", "--workers", "4", "--json", stdin=subprocess.PIPE)
+        assert running.stdin is not None
+        running.stdin.write("".join(texts[:100]))
+        running.stdin.flush()
+        command.until_settled(100)
+        connection.execute("INSERT INTO weather VALUES (%s)", (list(WEATHER),))
+        running.stdin.write("".join(texts[100:]))
+        running.stdin.flush()
+        eventually(
+            lambda: command.count("SELECT last_value FROM strokes") > len(WEATHER),
+            what="all kinds of trouble",
+            within=60,
+        )
+        assert command.count("SELECT sum(failures) FROM cursors") == 0
+        assert command.settled() == 100
+        connection.execute("DELETE FROM weather")
+    found = finish(running)
+    assert found.code == 0, found
+    assert (found.json["dead"], found.json["created"]) == (0, 300)
+    assert "Traceback" not in found.err
+    assert len(command.assert_serial().status) == 300
+
+
+def test_an_order_whose_own_data_the_database_refuses_is_dead_and_those_around_it_are_not(
+    on_postgres: Scaled,
+) -> None:
+    command = on_postgres
+    command("migrate")
+    with command.connect(autocommit=True) as connection:
+        connection.execute(_STORM.encode())
+    names = ["o-1", "bad-22003", "o-2", "o-3", "bad-23514", "o-4"]
+    text = "".join(line(name) for name in names).encode()
+    report = command.json("run", "-", "--workers", "1", stdin=text)
+    assert (report["created"], report["paid"], report["dead"]) == (6, 4, 2)
+    letters = command.json("dead", "list")
+    assert [letter["order_id"] for letter in letters] == ["bad-22003", "bad-23514"]
+    assert all("made up" in letter["reason"] for letter in letters)
+
+
+def test_while_the_database_is_read_only_orders_are_refused_and_then_accepted(
+    on_own_postgres: Scaled, own_postgres: PostgresServer
+) -> None:
+    with closing(Server(on_own_postgres)) as server:
+        server.start()
+        assert server.place(order("before")).status_code == 202
+        own_postgres.set(default_transaction_read_only="on")
+        try:
+            document = problem_of(server.place(order("during")), 503, "ledger-unavailable")
+            assert "read-only" in document["detail"]
+            (answer,) = server.bulk(lines([order("during")]))
+            assert answer["code"] == 503
+            assert server.status("before") == "open"
+        finally:
+            own_postgres.set(default_transaction_read_only="off")
+        eventually(lambda: server.client.get("/readyz").status_code == 200)
+        assert server.place(order("during")).status_code == 202
+        assert server.stop().code == 0
+    assert on_own_postgres.accepted() == 2
+
+
+def test_where_the_answer_to_a_commit_is_lost_and_the_ledger_stays_away_nobody_is_told_no(
+    on_own_postgres: Scaled, own_postgres: PostgresServer
+) -> None:
+    scaled = on_own_postgres
+    way = LossyWay(own_postgres.over_tcp(scaled.ledger_url))
+    scaled.environment["LEDGER_URL"] = way.url
+    with closing(way), closing(Server(scaled)) as server, ThreadPoolExecutor(3) as senders:
+        server.start()
+        way.every = 1
+        placed = senders.submit(server.place, order("a-1"))
+        eventually(lambda: scaled.accepted() == 1, what="the commit whose answer is lost")
+        minted = senders.submit(server.place, without_id())
+        many = senders.submit(server.bulk, lines([order("l-1"), order("l-2")]))
+        document = problem_of(placed.result(), 504, "outcome-unknown")
+        assert "order a-1 may be accepted, or not" in document["detail"]
+        assert placed.result().headers["location"] == "/orders/a-1"
+        assert int(placed.result().headers["retry-after"]) >= 1
+        # Those that came while it was away: refused before they were tried, or unknown as well.
+        assert minted.result().status_code in {503, 504}
+        assert {answer["code"] for answer in many.result()} <= {503, 504}
+        way.every = 0
+        eventually(lambda: server.client.get("/readyz").status_code == 200)
+        assert server.place(order("a-1")).status_code == 200
+        assert {a["code"] for a in server.bulk(lines([order("l-1"), order("l-2")]))} <= {200, 202}
+        metrics = server.client.get("/metrics").text
+        assert 'orderly_intake_orders_total{verdict="unknown"}' in metrics
+        assert server.stop().code == 0
+    found = {each[0] for each in scaled.query("SELECT order_id FROM identities")}
+    assert {"a-1", "l-1", "l-2"} <= found
+
+
+def test_a_process_that_slept_while_its_ledger_was_set_aside_writes_nothing_into_the_next(
+    on_own_postgres: Scaled, own_postgres: PostgresServer
+) -> None:
+    scaled = on_own_postgres
+    with closing(Server(scaled)) as server:
+        server.start("--workers", "1")
+        assert server.place(order("old-1")).status_code == 202
+        server.settle()
+        sleeping = [server.pid, *server.workers]
+        for pid in sleeping:
+            server.send_to(pid, signal.SIGSTOP)
+        own_postgres.restart()  # so that it has no connection by which it could be seen
+        report = scaled.json("run", "--orders", "50", "--seed", "1", "--fresh", "--yes")
+        assert (report["created"], report["verified"]) == (50, True)
+        for pid in sleeping:
+            server.send_to(pid, signal.SIGCONT)
+        document = problem_of(server.place(order("old-2")), 503, "ledger-unavailable")
+        assert "set aside" in document["detail"]
+        assert {answer["code"] for answer in server.bulk(lines([order("old-3")]))} == {503}
+        eventually(lambda: server.client.get("/readyz").status_code == 503)
+        assert scaled.totals()["created"] == 50
+        assert scaled.count("SELECT count(*) FROM workers") == 0
+        server.close()
+    assert len(scaled.assert_serial().status) == 50
+
+
+@pytest.mark.parametrize("successor", ["none", "another ledger", "a copy"])
+def test_a_file_that_was_taken_away_is_noticed_and_not_served(
+    server: Server, successor: str
+) -> None:
+    orderly = server.orderly
+    server.start()
+    assert server.place(order("a-1")).status_code == 202
+    server.settle()
+    apart = orderly.folder / "apart"
+    apart.mkdir()
+    whole = orderly.ledger.read_bytes()
+    for path in orderly.folder.glob("var/orderly.db*"):
+        path.rename(apart / path.name)
+    if successor == "another ledger":
+        assert orderly.json("run", "--orders", "5", "--seed", "1")["created"] == 5
+    elif successor == "a copy":
+        orderly.ledger.write_bytes(whole)
+    document = problem_of(server.place(order("a-2")), 503, "ledger-unavailable")
+    assert "deleted or replaced" in document["detail"]
+    problem_of(server.client.get("/orders/a-1"), 503, "ledger-unavailable")
+    eventually(lambda: server.client.get("/readyz").status_code == 503)
+    if successor == "another ledger":
+        assert orderly.totals()["created"] == 5
+    for path in orderly.folder.glob("var/orderly.db*"):
+        path.unlink()
+    for path in apart.iterdir():
+        path.rename(orderly.ledger.parent / path.name)
+    eventually(lambda: server.client.get("/readyz").status_code == 200)
+    assert server.place(order("a-2")).status_code == 202
+    server.settle()
+    assert server.stop().code == 0
+    assert orderly.books().status == {"a-1": "paid", "a-2": "paid"}
+
+
+def test_what_customers_order_is_for_the_owner_of_the_ledger_alone(orderly: Orderly) -> None:
+    running = orderly.start("run", "-", stdin=subprocess.PIPE, umask=0)
+    assert running.stdin is not None
+    running.stdin.write(line("a-1"))
+    running.stdin.flush()
+    eventually(lambda: orderly.settled() == 1, within=30)
+    files = list(orderly.ledger.parent.glob("orderly.db*"))
+    assert len(files) == 4  # with its log, its index and its lock
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
+    assert finish(running).code == 0
