@@ -29,6 +29,10 @@ STRANGE = (Delivery.FORGED, Delivery.FOREIGN, Delivery.UNREADABLE)
 """Messages that no producer of this ledger has sent."""
 
 
+WEATHER = (LedgerUnavailable, OSError, MemoryError)
+"""Trouble of the ledger, or of this machine: no order is at fault, and it is tried again."""
+
+
 class Agenda:
     """Partitions to come back to, each at its time."""
 
@@ -91,10 +95,10 @@ class Rounds:
     def _visit(self, settle: Callable[[T], Stint], target: T) -> Delivery | None:
         try:
             stint = settle(target)
-        except LedgerUnavailable as error:
+        except WEATHER as error:
             if not self._is_in_trouble:
                 self._is_in_trouble = True  # said once, until it is over
-                log.warning("ledger unavailable", error=str(error))
+                log.warning("ledger unavailable", error=str(error) or type(error).__name__)
             self._try_again()
             return None
         except Exception as error:

@@ -213,6 +213,8 @@ class Database:
                 raise
             kind = LedgerInterrupted if trouble is Trouble.PASSING else LedgerUnavailable
             raise kind(f"ledger {self.name} {self.backend.remedy(cause)}") from error
+        except sa.exc.TimeoutError as error:
+            raise LedgerInterrupted(f"ledger {self.name}: every connection is in use") from error
 
 
 def _cause(error: BaseException) -> BaseException:
