@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 import typer
 
 from shared.errors import OrderlyError, OutputUnavailable
+from shared.texts import LINE, legible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -99,7 +100,7 @@ def print_json(value: Any) -> None:  # noqa: ANN401
 
 def say(line: str) -> None:
     """Say something on standard error, in one line."""
-    print(f"orderly: {' '.join(line.splitlines())}", file=sys.stderr)
+    print(f"orderly: {legible(' '.join(line.splitlines()), LINE)}", file=sys.stderr)
 
 
 def _print_anything() -> None:

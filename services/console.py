@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shared.currencies import format_amount
+from shared.texts import LINE, legible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,7 +73,7 @@ class _Bar:
         self._rate = _Rate()
 
     def say(self, line: str) -> None:
-        self._bar.console.print(line)
+        self._bar.console.print(legible(line, LINE), markup=False, highlight=False)
 
     def update(self, progress: Progress) -> None:
         found = progress.totals
@@ -99,7 +100,7 @@ class _Lines:
         self._next = time.monotonic() + PLAIN_SECONDS
 
     def say(self, line: str) -> None:
-        print(f"orderly: {line}", file=sys.stderr, flush=True)
+        print(f"orderly: {legible(line, LINE)}", file=sys.stderr, flush=True)
 
     def update(self, progress: Progress) -> None:
         if time.monotonic() < self._next:
@@ -241,6 +242,7 @@ def _rows(finished: Finished) -> list[tuple[str, str]]:
 def _print_table(rows: list[tuple[str, str]]) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     table.add_column(style="bold")
@@ -249,5 +251,5 @@ def _print_table(rows: list[tuple[str, str]]) -> None:
         style = _STATES.get(name, "")
         if name == "verified":
             style = "green" if value == "yes" else "bold red"
-        table.add_row(name, value, style=style)
+        table.add_row(name, Text(value), style=style)
     Console().print(table)

@@ -10,7 +10,11 @@ import sys
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from shared.texts import legible, legible_lines
+
 if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+
     from shared.settings import Settings
 
 _format = "auto"
@@ -56,9 +60,20 @@ def _structlog(name: str) -> Any:  # noqa: ANN401  structlog's bound loggers are
             processors=[
                 structlog.processors.add_log_level,
                 structlog.processors.TimeStamper(fmt="iso", utc=True),
-                *([] if console else [structlog.processors.format_exc_info]),
+                structlog.processors.format_exc_info,
+                _make_legible,
                 renderer,
             ],
             logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
         )
     return structlog.get_logger().bind(service=name)
+
+
+def _make_legible(
+    _logger: object, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """Let no text from outside steer a terminal or fill a disk; a traceback keeps its lines."""
+    for name, value in event.items():
+        if isinstance(value, str):
+            event[name] = legible_lines(value) if name == "exception" else legible(value)
+    return event

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from shared.errors import Reason
+from shared.texts import legible, shown
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -44,7 +45,7 @@ _WITHOUT_VALUE = {
     "numbering",
     "json_invalid",
 }
-_SHOWN = 40
+_SHOWN = 60
 
 
 def reasons_of(error: ValidationError) -> list[Reason]:
@@ -87,9 +88,8 @@ def _place(loc: tuple[int | str, ...]) -> str:
             place += f".{name}" if place else name
         if part == "placed_at":
             break  # what follows are steps inside the time's schema
-    return place[:100] or "order"
+    return legible(place, 100) or "order"
 
 
 def _show(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}… ({len(text):,} characters)"
+    return shown(value, _SHOWN)

@@ -31,6 +31,7 @@ from pydantic_core import PydanticCustomError, core_schema
 from shared.currencies import Currency  # noqa: TC001  pydantic reads it
 from shared.errors import InvalidBatch, InvalidOrder, Reason
 from shared.reasons import ID_PATTERN, PRINTABLE_PATTERN, RFC3339_PATTERN, reasons_of
+from shared.texts import legible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -288,6 +289,6 @@ def _refuse_repeated_keys(raw: bytes | str) -> None:
         if len(seen) != len(pairs):
             keys = [key for key, _ in pairs]
             twice = next(key for key in keys if keys.count(key) > 1)
-            raise InvalidOrder([Reason(twice, "must not be given twice")])
+            raise InvalidOrder([Reason(legible(twice, 100), "must not be given twice")])
 
     json.loads(raw, object_pairs_hook=check)

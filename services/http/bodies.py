@@ -10,6 +10,7 @@ from starlette.requests import ClientDisconnect
 
 from services.http.problems import Problem
 from shared.errors import Reason
+from shared.texts import shown
 
 if TYPE_CHECKING:
     from fastapi import Request
@@ -31,7 +32,9 @@ def require_type(request: Request, types: set[str]) -> None:
         or (charset and charset[1].lower() not in {"utf-8", "utf8"})
         or request.headers.get("content-encoding", "identity").lower() != "identity"
     ):
-        raise Problem("not-json", f"send {' or '.join(sorted(types))} in UTF-8, not {given!r}")
+        raise Problem(
+            "not-json", f"send {' or '.join(sorted(types))} in UTF-8, not {shown(given, 100)}"
+        )
 
 
 def refuse_longer(request: Request, most: int) -> None:
@@ -70,7 +73,7 @@ async def read_model(request: Request, model: type[M]) -> M:
     except ValidationError as error:
         reasons = [
             Reason(
-                ".".join(["body", *map(str, each["loc"])]), each["msg"], repr(each["input"])[:60]
+                ".".join(["body", *map(str, each["loc"])]), each["msg"], shown(each["input"], 60)
             )
             for each in error.errors()
         ]

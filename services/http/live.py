@@ -20,6 +20,7 @@ from shared.ledger.positions import positions
 from shared.ledger.reports import totals
 from shared.logs import Logger
 from shared.metrics import LATENCY_BOUNDS, Meter
+from shared.texts import said
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -144,7 +145,7 @@ class Live:
                 if is_watched:
                     self._lists.refresh(connection, places, found)
         except LedgerUnavailable as error:
-            trouble = str(error)
+            trouble = said(error)
         else:
             self._count(now, places, found, crew)
         flags = self._look_around(now, trouble)

@@ -23,10 +23,13 @@ class FaultyGateway:
         transient: Share of attempts that fail transiently, 0 to 1.
         permanent: Share of attempts that fail permanently, 0 to 1.
         seed: Another seed fails others.
+
+    Attributes:
+        gateway: Who answers.
     """
 
     def __init__(self, gateway: Gateway, transient: float, permanent: float, seed: int) -> None:
-        self._gateway = gateway
+        self.gateway = gateway
         self._permanent = permanent
         self._failing = permanent + transient
         self._seed = seed
@@ -39,4 +42,4 @@ class FaultyGateway:
             raise PermanentFailure("card refused by issuer (injected)")
         if drawn < self._failing:
             raise TransientFailure("gateway timed out (injected)")
-        return self._gateway.charge(charge)
+        return self.gateway.charge(charge)

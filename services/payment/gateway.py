@@ -8,6 +8,9 @@ one of your own; ``examples/own_gateway.py`` is a whole one. A gateway answers `
 - ``PermanentFailure``: trying again is of no use, the order is dead at once
 - any other exception: a fault of the gateway itself; tried three times, then dead as invalid
 
+It may do with ``charge.order`` what it likes: it is a copy. Reasons are made legible, and cut to
+500 characters.
+
 A gateway is called outside of every transaction and may be called again for an order whose answer
 was lost in a crash: ``order_id`` is the idempotency key to hand on to the real thing. It is called
 for one customer's orders one at a time and in their order. A call should end within STALL_AFTER
@@ -25,6 +28,7 @@ from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from shared.errors import ConfigurationError
 from shared.settings import parse_faults
+from shared.texts import of_error
 
 if TYPE_CHECKING:
     from shared.schema import Order
@@ -123,11 +127,19 @@ def _import_gateway(name: str) -> Gateway:
         for part in path.split("."):
             found = getattr(found, part)
         gateway: object = found() if inspect.isclass(found) else found
-    except Exception as error:
+        charge: object = getattr(gateway, "charge", None)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         # Whatever one's own module raises while it loads is a fault of the configuration.
         raise ConfigurationError(
-            f"PAYMENT_GATEWAY={name} cannot be loaded: {type(error).__name__}: {error}"
+            f"PAYMENT_GATEWAY={name} cannot be loaded: {of_error(error)}"
         ) from error
-    if not callable(getattr(gateway, "charge", None)):
+    if not callable(charge):
         raise ConfigurationError(f"PAYMENT_GATEWAY={name} has no method charge(charge)")
+    if inspect.iscoroutinefunction(charge):
+        raise ConfigurationError(
+            f"PAYMENT_GATEWAY={name} has an async charge, which nobody would await; make it a "
+            "plain def that returns when it has its answer"
+        )
     return cast("Gateway", gateway)

@@ -16,6 +16,7 @@ from rq.utils import current_timestamp, now, utcformat
 from services.payment.work import Delivery
 from shared.logs import Logger
 from shared.queue.closed_job import FAILURE_TTL, ClosedJob, Refused, evidence
+from shared.texts import said, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,7 +98,7 @@ class PaymentQueue(Queue):
         """Fetch a job by its id; None if there is none, or if it was refused."""
         job_id = entry.decode(errors="replace")
         if not JOB_ID_PATTERN.fullmatch(job_id):
-            log.warning("queue entry dropped", entry=ascii(entry[:80]), why="it is no job's id")
+            log.warning("queue entry dropped", entry=shown(entry[:80]), why="it is no job's id")
             return None
         job = PaymentJob(job_id, self.connection)
         try:
@@ -106,7 +107,7 @@ class PaymentQueue(Queue):
             self.fail(job_id, str(refusal))
         except (NoSuchJobError, ResponseError) as error:
             # There is no hash that could be kept.
-            log.warning("queue entry dropped", entry=job_id, why=str(error)[:200])
+            log.warning("queue entry dropped", entry=job_id, why=said(error))
         else:
             if job.origin == self.name:
                 return job

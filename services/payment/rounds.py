@@ -10,6 +10,7 @@ from services.payment.work import Delivery
 from shared.errors import LedgerUnavailable
 from shared.ledger.settlement import record_failure
 from shared.logs import Logger
+from shared.texts import of_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,7 +105,7 @@ class Rounds:
         except Exception as error:
             # Not the gateway's doing, which settlement deals with: a bug, or a damaged ledger.
             log.exception("batch failed", partition=self._vitals.partition)
-            self._count_failure(f"{type(error).__name__}: {error}")
+            self._count_failure(of_error(error))
             self._try_again()
             return None
         self._is_in_trouble = False

@@ -264,7 +264,7 @@ class PaymentWorker(SimpleWorker):
         try:
             self._recover_jobs(queue)
         except (ResponseError, ValueError) as error:
-            log.warning("RQ's registries cannot be cleaned", error=str(error)[:200])
+            log.warning("RQ's registries cannot be cleaned", error=str(error))
 
     def _recover_jobs(self, queue: PaymentQueue) -> None:
         """Send jobs again that their workers left behind; one worker at a time looks for them."""
@@ -286,7 +286,7 @@ class _Forward(logging.Handler):
     """Says in our log what RQ says in its own."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        log.warning("rq", message=record.getMessage()[:500])
+        log.warning("rq", message=record.getMessage())
 
 
 def _hear_rq() -> None:

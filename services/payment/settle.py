@@ -6,7 +6,7 @@ import random
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from services.payment.gateway import Charge, Declined, Paid, PermanentFailure, TransientFailure
+from services.payment.asking import Answer, Teller
 from services.payment.work import Delivery, Lookout, Work, account_of
 from shared import clock
 from shared.errors import InvalidBatch
@@ -14,7 +14,8 @@ from shared.ledger import settlement as books
 from shared.ledger.cursors import RETRY_SECONDS, until_retry
 from shared.ledger.postings import Failed
 from shared.metrics import Meter
-from shared.schema import Payment, PaymentStatus, read_header
+from shared.schema import Payment, read_header
+from shared.texts import legible
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,11 +26,7 @@ if TYPE_CHECKING:
 STINT = 1.0
 """Seconds after which a partition makes way for the others."""
 
-INVALID_ATTEMPTS = 3
-"""Attempts at an order on which the gateway itself breaks."""
-
 _BACKOFF = 0.05
-_LEAST_BALANCE = -(2**63)
 
 
 class Stint(NamedTuple):
@@ -73,9 +70,8 @@ class Settler:
         meter: Meter | None = None,
     ) -> None:
         self._ledger = ledger
-        self._gateway = gateway
+        self._teller = Teller(gateway, max_attempts)
         self._worker = worker
-        self._max_attempts = max_attempts
         self._on_progress = on_progress
         self._meter = meter or Meter()
         self._lookout = Lookout(ledger, batch_size)
@@ -165,9 +161,9 @@ class Settler:
             held = self._ledger.opening_balance if balance is None else balance
             attempt = attempts_before + failed + 1
             if cursor.failures > books.BATCH_FAILURES and not result.payments:
-                answer = _Answer("dead", f"invalid: {cursor.reason}")
+                answer = Answer("dead", legible(f"invalid: {cursor.reason}"))
             else:
-                answer = self._charge(Charge(order, amount, held, attempt), failed + 1)
+                answer = self._teller.ask(order, amount, held, attempt, failed + 1)
             if answer.status is None:
                 result.attempts, result.reason = failed + 1, answer.reason
                 result.failed = Failed(attempt, str(answer.reason), self._worker)
@@ -195,49 +191,6 @@ class Settler:
             if time.monotonic() > deadline:
                 break
         return result
-
-    def _charge(self, charge: Charge, failures: int) -> _Answer:
-        """Ask the gateway; ``failures`` is how many there are if it fails now."""
-        answer = self._ask(charge, failures)
-        return answer if answer.reason is None else answer._replace(reason=_legible(answer.reason))
-
-    def _ask(self, charge: Charge, failures: int) -> _Answer:
-        try:
-            answer: object = self._gateway.charge(charge)
-        except PermanentFailure as failure:
-            return _Answer("dead", str(failure) or "refused for good")
-        except TransientFailure as failure:
-            again = failures < self._max_attempts
-            return _Answer(None if again else "dead", str(failure) or "no answer")
-        except Exception as error:  # noqa: BLE001  whatever a gateway of one's own may raise
-            again = failures < min(INVALID_ATTEMPTS, self._max_attempts)
-            return _Answer(None if again else "dead", f"invalid: {type(error).__name__}: {error}")
-        return _understand(answer, charge)
-
-
-class _Answer(NamedTuple):
-    """What becomes of an order; without a status it has to wait."""
-
-    status: PaymentStatus | None
-    reason: str | None
-
-
-_PAID = _Answer("paid", None)
-
-
-def _understand(answer: object, charge: Charge) -> _Answer:
-    if isinstance(answer, Declined):
-        return _Answer("declined", answer.reason)
-    if not isinstance(answer, Paid):
-        return _Answer("dead", f"invalid: the gateway answered {answer!r}")
-    if charge.balance - charge.amount < _LEAST_BALANCE:
-        return _Answer("dead", "invalid: the account cannot hold so large a debt")
-    return _PAID
-
-
-def _legible(reason: str) -> str:
-    """Write what no database keeps as text, NUL and halves of characters, as escapes."""
-    return reason.encode(errors="backslashreplace").decode().replace("\0", "\\x00")
 
 
 def _backoff(failures: int) -> int:

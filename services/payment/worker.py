@@ -18,6 +18,7 @@ from shared.errors import OrderlyError
 from shared.ledger.opening import open_ledger
 from shared.logs import Logger, set_up_logs
 from shared.queue.port import Deliveries, EndOfQueue
+from shared.texts import legible
 
 if TYPE_CHECKING:
     from services.payment.hold import Hold
@@ -51,7 +52,7 @@ class Assignment:
 
 def worker_name(pid: int) -> str:
     """Name a worker, as outcomes and the registry do: host and process id."""
-    return f"{socket.gethostname()}:{pid}"
+    return f"{legible(socket.gethostname(), 64)}:{pid}"
 
 
 def main(assignment: Assignment) -> None:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING
 
 from shared.errors import ConfigurationError, OutputUnavailable
+from shared.texts import legible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,13 +50,13 @@ class Rejects:
         line = {
             "file": rejected.place.file,
             "line": rejected.place.line,
-            "order_id": rejected.order_id,
-            "reasons": [str(reason) for reason in rejected.reasons],
+            "order_id": rejected.order_id and legible(rejected.order_id),
+            "reasons": [legible(str(reason)) for reason in rejected.reasons],
         }
         with self._writing():
             file.write(json.dumps(line) + "\n")
         self.count += 1
-        for kind in {reason.kind for reason in rejected.reasons}:
+        for kind in {legible(reason.kind, 100) for reason in rejected.reasons}:
             if kind in self.kinds or len(self.kinds) < KINDS_COUNTED:
                 self.kinds[kind] += 1
 

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from shared import clock
 from shared.ledger.reopening import reopen
 from shared.ledger.tables import identities, outcomes
+from shared.texts import legible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -48,7 +49,7 @@ def dead_letters(
 ) -> list[DeadLetter]:
     """List the dead letters, or those of them that are named; in the journal's order."""
     if order_ids is None:
-        return [DeadLetter(*row) for row in connection.execute(_DEAD)]
+        return [_letter(row) for row in connection.execute(_DEAD)]
     of_these = _DEAD.join(
         identities,
         (identities.c.partition == outcomes.c.partition)
@@ -58,7 +59,7 @@ def dead_letters(
     for start in range(0, len(order_ids), PAGE):
         page = order_ids[start : start + PAGE]
         rows = connection.execute(of_these.where(identities.c.order_id.in_(page)))
-        found += [DeadLetter(*row) for row in rows]
+        found += [_letter(row) for row in rows]
     return sorted(set(found), key=_place)
 
 
@@ -70,7 +71,7 @@ def undecided(connection: sa.Connection, limit: int) -> list[DeadLetter]:
         .order_by(outcomes.c.settled_at.desc(), outcomes.c.partition, outcomes.c.number)
         .limit(limit)
     )
-    return [DeadLetter(*row) for row in rows]
+    return [_letter(row) for row in rows]
 
 
 class RetriedAll(NamedTuple):
@@ -156,6 +157,12 @@ _THIS = (
     outcomes.c.partition == sa.bindparam("of"),
     outcomes.c.number == sa.bindparam("at"),
 )
+
+
+def _letter(row: Any) -> DeadLetter:  # noqa: ANN401  a row of one query
+    letter = DeadLetter(*row)
+    # Made so when it was written, too, but not by every version that may have written here.
+    return letter._replace(reason=legible(letter.reason)) if letter.reason else letter
 
 
 def _place(letter: DeadLetter) -> tuple[int, int]:

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from shared import clock
 from shared.ledger.tables import failures, identities, journal, outcomes, transfers
 from shared.schema import decode_batch
+from shared.texts import legible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,8 +70,8 @@ def _settled(connection: sa.Connection, outcome: sa.Row[Any]) -> Iterator[Event]
         "at": clock.to_text(outcome.settled_at),
         "event": "dead" if outcome.status == "retried" else outcome.status,
         "attempts": outcome.attempts,
-        "reason": outcome.reason,
-        "worker": outcome.worker,
+        "reason": outcome.reason and legible(outcome.reason),
+        "worker": legible(outcome.worker),
     }
     if outcome.changed_at:
         event = "retried" if outcome.status == "retried" else "discarded"
@@ -95,8 +96,8 @@ def _failed(connection: sa.Connection, partition: int, number: int) -> Iterator[
             "at": clock.to_text(row.failed_at),
             "event": "failed",
             "attempt": row.attempt,
-            "reason": row.reason,
-            "worker": row.worker,
+            "reason": legible(row.reason),
+            "worker": legible(row.worker),
         }
 
 

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from shared import clock
 from shared.ledger.tables import cursors, identities, journal, outcomes
 from shared.schema import decode_batch
+from shared.texts import legible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -112,7 +113,7 @@ def list_orders(
                     "partition": entry.partition,
                     "number": number,
                     "attempts": outcome.attempts if outcome else entry.attempts,
-                    "reason": outcome.reason if outcome else None,
+                    "reason": legible(outcome.reason) if outcome and outcome.reason else None,
                     "accepted_at": clock.to_text(entry.accepted_at),
                     "settled_at": clock.to_text(outcome.settled_at) if outcome else None,
                 }

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from shared.texts import legible
+
 if TYPE_CHECKING:
     from shared.ledger.reports import Totals
 
@@ -45,7 +47,7 @@ class Proof:
     def add(self, check: str, where: str, message: str) -> None:
         """Note a violation."""
         if len(self.violations) < MOST_VIOLATIONS:
-            self.violations.append(Violation(check, where, message))
+            self.violations.append(Violation(check, legible(where), legible(message)))
         else:
             self.more += 1
 

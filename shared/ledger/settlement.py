@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from shared import clock
 from shared.ledger.postings import postings
 from shared.ledger.tables import accounts, cursors, heads, journal
+from shared.texts import legible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -158,7 +159,7 @@ def record_failure(ledger: Ledger, partition: int, reason: str, *, batch_size: i
     After ``BATCH_FAILURES`` of them the next ``batch_size`` orders are settled one by one, so that
     the culprit can be found.
     """
-    now = clock.now_us()
+    now, reason = clock.now_us(), legible(reason)
     with ledger.database.write() as connection:
         before = peek(connection, partition)
         failures = before.failures + 1

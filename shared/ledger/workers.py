@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from shared import clock
 from shared.ledger.tables import departed, workers
+from shared.texts import legible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -91,7 +92,7 @@ def present(connection: sa.Connection) -> list[WorkerEntry]:
         .where(workers.c.seen_at.between(now - GONE_AFTER, now + GONE_AFTER))
         .order_by(workers.c.run_id, workers.c.slot)
     )
-    return [WorkerEntry(*row) for row in rows]
+    return [_legible(WorkerEntry(*row)) for row in rows]
 
 
 def reported(connection: sa.Connection) -> Reported:
@@ -104,6 +105,13 @@ def reported(connection: sa.Connection) -> Reported:
     ).all()
     meters = [json.loads(meter) for _, meter in sums]
     return Reported(present(connection), sum(restarts for restarts, _ in sums), meters)
+
+
+def _legible(entry: WorkerEntry) -> WorkerEntry:
+    """Whoever may write to the ledger may call themselves anything."""
+    return entry._replace(
+        worker=legible(entry.worker), host=legible(entry.host), state=legible(entry.state)
+    )
 
 
 def _keep_sums(connection: sa.Connection, leaving: sa.ColumnElement[bool]) -> None:

@@ -16,6 +16,8 @@ from rq.job import Job, JobStatus
 from rq.serializers import JSONSerializer
 from rq.utils import decode_redis_hash
 
+from shared.texts import legible, of_error, shown
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -76,7 +78,7 @@ class ClosedJob(Job):
         try:
             super().restore(fields)
         except Exception as error:  # noqa: BLE001  whatever RQ makes of a stranger's values
-            raise Refused(f"does not decode: {type(error).__name__}: {error}") from None
+            raise Refused(f"does not decode: {of_error(error)}") from None
         self.timeout, self.result_ttl, self.failure_ttl = JOB_TIMEOUT, 0, FAILURE_TTL
         self.retries_left = min(self.retries_left or 0, REDELIVERIES)
         self.retry_intervals = None  # at once: nobody here moves jobs that wait for their time
@@ -107,7 +109,7 @@ def evidence(data: bytes) -> bytes:
 def _check(fields: Mapping[str, bytes]) -> None:
     """Hold a hash against what this project writes."""
     if strange := sorted(name for name, value in fields.items() if value and name not in _KNOWN):
-        raise Refused(f"carries what no job here carries: {', '.join(strange)[:200]}")
+        raise Refused(f"carries what no job here carries: {legible(', '.join(strange), 200)}")
     if fields.get("status") not in _UNDER_WAY:
         raise Refused(f"has the status {_shown(fields.get('status', b''))}")
     data = fields.get("data")
@@ -146,4 +148,4 @@ def _unpack(data: bytes) -> bytes:
 
 
 def _shown(value: bytes) -> str:
-    return ascii(value[:80].decode(errors="replace"))
+    return shown(value[:80].decode(errors="replace"))

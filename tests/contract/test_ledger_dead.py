@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 from services.payment.gateway import LedgerGateway, Paid, PermanentFailure
 from services.payment.settle import Settler
-from shared.ledger import dead
+from shared.ledger import dead, tables
 from shared.ledger.explain import explain
 from shared.ledger.journal import Verdict
+from shared.ledger.listing import list_orders
 from shared.ledger.positions import positions
 from shared.ledger.reports import accepted_orders, run_totals, totals
 from shared.schema import decode_batch
+from shared.texts import MOST
 from tests.books import assert_proven, books_of, dump, order, take_in
 
 if TYPE_CHECKING:
@@ -35,6 +37,9 @@ class Picky(LedgerGateway):
         if charge.order.order_id in self.refused:
             raise PermanentFailure("stolen card")
         return super().charge(charge)
+
+
+_FAILURE = {"partition": 0, "number": 2, "attempt": 1, "worker": "w", "failed_at": 1}
 
 
 def settle(ledger: Ledger, gateway: Picky) -> None:
@@ -210,6 +215,27 @@ def test_many_letters_are_discarded_page_by_page(new_ledger: NewLedger) -> None:
     assert dead.discard(ledger, letters(ledger)) == len(block)
     assert dead.retry_all(ledger) == ([], len(block))
     assert_proven(ledger)
+
+
+def test_what_others_wrote_is_read_short_and_legible(new_ledger: NewLedger) -> None:
+    ledger = new_ledger(partitions=1)
+    with_dead(ledger, "o-2")
+    long = "\x1b[2J\nfake" + "A" * 5_000_000
+    with ledger.database.write() as connection:
+        connection.execute(tables.outcomes.update().values(reason=long, worker="w\x07"))
+        connection.execute(tables.failures.insert().values(_FAILURE | {"reason": long}))
+    with ledger.database.read() as connection:
+        (letter,), (latest,) = dead.dead_letters(connection), dead.undecided(connection, 9)
+        (listed,) = list_orders(ledger, connection, order_id="o-2").orders
+        story = explain(connection, "o-2")
+    assert story is not None
+    told = {event["event"]: event for event in story["history"]}
+    reasons = [letter.reason, latest.reason, listed["reason"]]
+    reasons += [told["dead"]["reason"], told["failed"]["reason"]]
+    for reason in reasons:
+        assert len(reason) == MOST
+        assert reason.startswith(r"\x1b[2J\nfakeAAA")
+    assert told["dead"]["worker"] == r"w\x07"
 
 
 def test_a_letter_that_is_not_dead_any_more_is_passed_over(new_ledger: NewLedger) -> None:

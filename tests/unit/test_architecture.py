@@ -46,7 +46,7 @@ LOWEST = tuple(
     f"shared.{name}"
     for name in (
         *("schema", "reasons", "errors", "settings", "environment", "passwords", "currencies"),
-        *("clock", "metrics", "collector"),
+        *("clock", "metrics", "collector", "texts"),
     )
 )
 # Nobody imports these but those that are named: the ways in, and what belongs to one mode or one

@@ -1,0 +1,120 @@
+"""A gateway that answers nonsense, or changes what it is given, harms one order at most."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.books import order
+from tests.orderly import ROOT, Orderly
+
+MODULE = """
+import asyncio
+
+from services.payment.gateway import PAID, Declined, Paid, PermanentFailure
+
+
+class Strange:
+    def charge(self, charge):
+        order = charge.order
+        match order.order_id:
+            case "renamed":
+                order.__dict__["order_id"] = "stolen"
+            case "elsewhere":
+                object.__setattr__(order, "currency", "EUR")
+            case "cheaper":
+                object.__setattr__(order.items[0], "unit_price", 0)
+            case "number":
+                return Declined(12345)
+            case "class":
+                return Paid
+            case "coloured":
+                return Declined("\\x1b[31mred\\x07\\nfake-line  1.00 USD  attempts 1")
+            case "long":
+                raise PermanentFailure("A" * 5_000_000)
+            case "cancelled":
+                raise asyncio.CancelledError
+            case "leaving":
+                raise SystemExit(0)
+        return PAID
+
+
+class Waiting:
+    async def charge(self, charge):
+        return PAID
+"""
+FATES = {
+    **dict.fromkeys(("renamed", "elsewhere", "cheaper"), ("paid", None)),
+    "number": ("declined", "12345"),
+    "coloured": ("declined", r"\x1b[31mred\x07\nfake-line  1.00 USD  attempts 1"),
+    "class": (
+        "dead",
+        "invalid: the gateway answered the class Paid; return PAID or Declined(reason)",
+    ),
+    "long": ("dead", "A" * 482 + "… (4,999,518 more)"),
+    "cancelled": ("dead", "invalid: CancelledError"),
+    "leaving": ("dead", "invalid: SystemExit: 0"),
+    "good": ("paid", None),
+}
+
+
+@pytest.fixture(params=["orderly", "scaled"], ids=["local", "redis"])
+def either(request: pytest.FixtureRequest) -> Orderly:
+    """The command in each mode."""
+    command: Orderly = request.getfixturevalue(request.param)
+    return command
+
+
+def test_each_order_has_its_own_clear_outcome(either: Orderly) -> None:
+    (either.folder / "mine.py").write_text(MODULE)
+    # One customer's, so that they are of one batch, and each waits for those before it.
+    path = either.folder / "orders.jsonl"
+    path.write_text("\n".join(json.dumps(order(name)) for name in FATES))
+    report = either.json("run", path, PAYMENT_GATEWAY="mine:Strange")
+    assert report["verified"] is True
+    for name, fate in FATES.items():
+        story = either.json("explain", name)
+        (end,) = (event for event in story["history"] if event["event"] == story["status"])
+        assert (story["status"], end["reason"]) == fate, name
+        assert story["total"] == 100
+    assert either.json("verify")["ok"]
+    for shown in either("dead", "list"), either("explain", "coloured"):
+        assert shown.out.isascii() or "… (" in shown.out
+        assert "\x1b" not in shown.out
+        assert not any(line.startswith("fake-line") for line in shown.out.splitlines())
+
+
+def test_a_gateway_that_nobody_would_await_stops_the_run_before_it_starts(
+    orderly: Orderly,
+) -> None:
+    (orderly.folder / "mine.py").write_text(MODULE)
+    result = orderly("run", "--orders", "5", PAYMENT_GATEWAY="mine:Waiting")
+    assert result.code == 2
+    assert "PAYMENT_GATEWAY=mine:Waiting has an async charge" in result.err
+    assert not orderly.ledger.exists()
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_what_is_logged_steers_no_terminal(form: str) -> None:
+    program = (
+        "from shared.environment import load_settings\n"
+        "from shared.logs import Logger, set_up_logs\n"
+        "set_up_logs(load_settings())\n"
+        "evil = '\\x1b[2J\\x9b\\u202e' + 'A' * 1_000_000\n"
+        "try:\n"
+        "    raise ValueError(evil)\n"
+        "except ValueError:\n"
+        "    Logger('test').exception('broken', why=evil)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "LOG_FORMAT": form}
+    logged = subprocess.run(
+        [sys.executable, "-c", program], env=environment, check=True, capture_output=True
+    ).stderr.decode()
+    assert "ValueError" in logged
+    assert "more)" in logged
+    assert len(logged) < 5000
+    assert not any(evil in logged for evil in ("\x1b[2J", "\x9b", "\u202e"))
