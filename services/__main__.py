@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 import sys
 
 from shared.collector import collect_seldom
@@ -12,6 +13,7 @@ collect_seldom()  # before all that the command, or the worker, will import
 
 def main() -> None:
     """Run the command line; Ctrl-C before a command handles it is no traceback."""
+    _open_standard_streams()
     # Before multiprocessing registers its own: the last registered runs first.
     atexit.register(_end_resource_tracker)
     try:
@@ -20,6 +22,23 @@ def main() -> None:
         app()
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _open_standard_streams() -> None:
+    """Let no file of ours get the number of a standard stream that was closed, as by ``2>&-``.
+
+    What is said on standard error would be written into it.
+    """
+    for number, mode in ((0, os.O_RDONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, mode)  # gets the lowest number that is free
+    if sys.stdout is None:
+        # Nothing can be written there, and a command that prints something says so.
+        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
 
 
 def _end_resource_tracker() -> None:

@@ -6,8 +6,9 @@ import errno
 import io
 import json
 import os
+import select
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import wraps
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 
@@ -29,7 +30,7 @@ R = TypeVar("R")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
-_OUT_OF_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+_OUT_OF_ROOM = {errno.EBADF, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
 def reporting(command: Callable[P, R]) -> Callable[P, R]:
@@ -45,6 +46,8 @@ def reporting(command: Callable[P, R]) -> Callable[P, R]:
             say(str(error))
             raise typer.Exit(error.exit_code) from None
         except BrokenPipeError:
+            if not _has_no_reader(sys.stdout.fileno()):
+                raise  # it was another pipe
             _drop_output()
             raise typer.Exit(0) from None
 
@@ -99,8 +102,9 @@ def print_json(value: Any) -> None:  # noqa: ANN401
 
 
 def say(line: str) -> None:
-    """Say something on standard error, in one line."""
-    print(f"orderly: {legible(' '.join(line.splitlines()), LINE)}", file=sys.stderr)
+    """Say something on standard error, in one line; if nobody can be told, that is no error."""
+    with suppress(OSError, ValueError):
+        print(f"orderly: {legible(' '.join(line.splitlines()), LINE)}", file=sys.stderr)
 
 
 def _print_anything() -> None:
@@ -108,6 +112,13 @@ def _print_anything() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _has_no_reader(fd: int) -> bool:
+    """Whether whoever read from the other end has gone."""
+    ear = select.poll()
+    ear.register(fd, 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in ear.poll(0))
 
 
 def _drop_output() -> None:

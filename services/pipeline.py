@@ -6,25 +6,25 @@ hold. What writes to the ledger now and then (nudges, the registry) has a thread
 
 from __future__ import annotations
 
-import queue
 import socket
-import threading
 import time
 from abc import ABC, abstractmethod
 from functools import partial
 from typing import TYPE_CHECKING
 
 from services import redrive
+from services.keeper import Keeper
 from services.payment.worker import worker_name
 from services.supervisor import Supervisor
 from shared import clock
-from shared.errors import LedgerUnavailable
+from shared.errors import OrderlyError
 from shared.ledger import workers as registry
-from shared.ledger.backend import BUSY_SECONDS
 from shared.ledger.settlement import record_failure
+from shared.logs import Logger
+from shared.loops import Mishaps
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from multiprocessing.context import SpawnProcess
 
     import sqlalchemy as sa
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from shared.settings import Settings
 
 STOP_SECONDS = 5.0
-SILENCE = 3.0
-"""Seconds without an answer of the ledger after which something is wrong with it."""
+
+log = Logger("pipeline")
 
 
 class Pipeline(ABC):
@@ -72,7 +72,8 @@ class Pipeline(ABC):
         self.supervisor = Supervisor(
             self._start_worker, stall_after=settings.stall_after, on_loss=self._lost
         )
-        self._keeper = _Keeper(self._keep, min(0.5, settings.redrive_after / 2))
+        self._keeper = Keeper((self._sweep, self._report), min(0.5, settings.redrive_after / 2))
+        self._mishaps = Mishaps(log, "supervision failed")
 
     def start(self) -> None:
         """Start the workers, and nudge what earlier runs left open."""
@@ -86,8 +87,10 @@ class Pipeline(ABC):
         Raises:
             WorkersFailed: Workers end before they are ready.
         """
-        self.supervisor.watch(timeout)
-        self.queue.flush()
+        with self._mishaps.survived(OrderlyError):
+            self.supervisor.watch(timeout)
+            self.queue.flush()
+        self._mishaps.wait()
 
     def check(self) -> None:
         """Raise what leaves no hope.
@@ -191,11 +194,9 @@ class Pipeline(ABC):
     def _nudge_open(self) -> None:
         self.nudges += len(redrive.nudge_open(self._ledger, self.queue))
 
-    def _keep(self) -> None:
+    def _sweep(self) -> None:
         swept = redrive.sweep(self._ledger, self.queue, self._settings.redrive_after)
         self.nudges += len(swept)
-        if self.supervisor.workers:
-            self._report()
 
     def _leave(self) -> None:
         if self.supervisor.workers:
@@ -203,6 +204,8 @@ class Pipeline(ABC):
             registry.report(self._ledger, self._run_id, [])
 
     def _report(self) -> None:
+        if not self.supervisor.workers:
+            return
         meters = [worker.meter for worker in self.supervisor.workers]
         registry.report(self._ledger, self._run_id, self._entries(), meters)
 
@@ -225,62 +228,3 @@ class Pipeline(ABC):
             )
             for each in self.supervisor.workers
         ]
-
-
-class _Keeper:
-    """A thread for the ledger's housekeeping: a task at an interval, and others when asked."""
-
-    def __init__(self, task: Callable[[], None], interval: float) -> None:
-        self._task = task
-        self._interval = interval
-        self._asked: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
-        self._failing_since: float | None = None
-        self._error: LedgerUnavailable | None = None
-        self._kept_at = time.monotonic()
-
-    @property
-    def trouble(self) -> str | None:
-        """What keeps it from its work, if anything does."""
-        silence = time.monotonic() - self._kept_at
-        if self._failing_since is not None:
-            return str(self._error)
-        return f"the ledger has not answered for {silence:.0f} s" if silence > SILENCE else None
-
-    def check(self) -> None:
-        """Raise the ledger's error, if it has persisted for as long as one should try."""
-        since, error = self._failing_since, self._error
-        if since is not None and error is not None and time.monotonic() - since > BUSY_SECONDS:
-            raise error
-
-    def start(self) -> None:
-        """Begin to keep."""
-        self._thread.start()
-
-    def ask(self, task: Callable[[], object]) -> None:
-        """Have something done soon."""
-        self._asked.put(task)
-
-    def stop(self, last: Callable[[], object]) -> None:
-        """Do one more thing and end; do not wait for long, since it may wait for a lock."""
-        if self._thread.is_alive():
-            self._asked.put(last)
-            self._asked.put(None)
-            self._thread.join(1.0)
-
-    def _run(self) -> None:
-        while True:
-            try:
-                task = self._asked.get(timeout=self._interval)
-            except queue.Empty:
-                task = self._task
-            if task is None:
-                return
-            try:
-                task()
-            except LedgerUnavailable as error:
-                self._failing_since = self._failing_since or time.monotonic()
-                self._error = error
-            else:
-                self._failing_since = None
-                self._kept_at = time.monotonic()

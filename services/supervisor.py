@@ -31,7 +31,40 @@ BOOT_SECONDS = 30.0
 FALSE_STARTS = 4
 """So many times in a row a worker may end by itself before it was ready."""
 
+_REST_LEAST = 0.1
+_REST_MOST = 2.0
+"""Seconds between two tries to start a process that this machine has no room for."""
+
 log = Logger("supervisor")
+
+
+class Loss(NamedTuple):
+    """A worker that ended unasked.
+
+    Attributes:
+        slot: Whose place has been filled again.
+        culprit: The partition it was settling, if it ended by a fault of its own.
+        why: What happened, in words.
+    """
+
+    slot: int
+    culprit: int | None
+    why: str
+
+
+@dataclass
+class Vacancy:
+    """A slot whose process is dead while there is no other yet.
+
+    Attributes:
+        loss: How that came.
+        again_at: When to try again to fill it (monotonic seconds).
+        is_told: Whether the log says so.
+    """
+
+    loss: Loss
+    again_at: float
+    is_told: bool = False
 
 
 @dataclass
@@ -47,6 +80,8 @@ class Worker:
     before: Meter = field(default_factory=Meter)
     beats: int = 0
     beat_at: float = field(default_factory=time.monotonic)
+    vacancy: Vacancy | None = None
+    rest: float = 0.0
 
     @property
     def meter(self) -> Meter:
@@ -59,23 +94,14 @@ class Worker:
     @property
     def state(self) -> str:
         """What it is doing, in a word."""
-        if not self.vitals.beats:
+        if not self.vitals.is_ready:
             return "starting"
         return "idle" if self.vitals.partition is None else "settling"
 
-
-class Loss(NamedTuple):
-    """A worker that ended unasked.
-
-    Attributes:
-        slot: Whose place has been filled again.
-        culprit: The partition it was settling, if it ended by a fault of its own.
-        why: What happened, in words.
-    """
-
-    slot: int
-    culprit: int | None
-    why: str
+    def put_off(self) -> float:
+        """Say how many seconds to wait before the next try to start a process."""
+        self.rest = min(_REST_MOST, self.rest * 2 or _REST_LEAST)
+        return self.rest
 
 
 class Supervisor:
@@ -104,9 +130,19 @@ class Supervisor:
         self.workers: list[Worker] = []
 
     def start(self, count: int) -> None:
-        """Start the workers. Call it from the main thread: Linux ties them to their thread."""
+        """Start the workers. Call it from the main thread: Linux ties them to their thread.
+
+        Raises:
+            WorkersFailed: The system has no room for them.
+        """
         for slot in range(count):
-            process, vitals = self._launch(slot)
+            try:
+                process, vitals = self._launch(slot)
+            except OSError as error:
+                raise WorkersFailed(
+                    f"payment worker {slot} cannot be started: {error.strerror}; see to the limits "
+                    "of this machine, or start fewer with --workers"
+                ) from None
             self.workers.append(Worker(slot, process, vitals))
 
     def spawn(self, slot: int, assignment: payment.Assignment) -> SpawnProcess:
@@ -124,7 +160,11 @@ class Supervisor:
             WorkersFailed: Workers end before they are ready, again and again.
         """
         self._kill_condemned()
-        wait([worker.process.sentinel for worker in self.workers], timeout)
+        vacant = [each.vacancy for each in self.workers if each.vacancy]
+        if vacant:
+            again_at = min(each.again_at for each in vacant)
+            timeout = min(timeout, max(0.0, again_at - time.monotonic()))
+        wait([each.process.sentinel for each in self.workers if not each.vacancy], timeout)
         now = time.monotonic()
         if now - self._looked_at > self._stall_after / 2 + timeout:
             # This process was stopped itself, and so perhaps were the workers: a fresh start.
@@ -132,7 +172,9 @@ class Supervisor:
                 worker.beat_at = now
         self._looked_at = now
         for worker in self.workers:
-            if not worker.process.is_alive():
+            if worker.vacancy:
+                self._fill(worker, worker.vacancy)
+            elif not worker.process.is_alive():
                 self._replace(worker, _describe(worker.process.exitcode), _is_fault(worker.process))
             elif self._is_stuck(worker, now):
                 worker.process.kill()
@@ -178,36 +220,60 @@ class Supervisor:
         if worker.vitals.beats != worker.beats:
             worker.beats = worker.vitals.beats
             worker.beat_at = now
-        patience = self._stall_after if worker.beats else max(self._stall_after, BOOT_SECONDS)
+        is_ready = worker.vitals.is_ready
+        patience = self._stall_after if is_ready else max(self._stall_after, BOOT_SECONDS)
         return now - worker.beat_at > patience
 
     def _replace(self, worker: Worker, why: str, is_fault: bool) -> None:  # noqa: FBT001
-        lost_pid = worker.process.pid
         culprit = worker.vitals.partition if is_fault else None
-        if worker.vitals.beats:
-            worker.false_starts = 0
+        if worker.vitals.is_ready:
+            worker.false_starts, worker.rest = 0, 0.0
         elif is_fault:
             worker.false_starts += 1
             if worker.false_starts > FALSE_STARTS:
                 raise WorkersFailed(f"payment workers end before they are ready: {why}")
         worker.before = worker.meter
-        worker.process, worker.vitals = self._launch(worker.slot)
+        worker.vitals = Vitals([0] * Vitals.SIZE)
+        worker.restarts += 1
+        rest = worker.put_off() if worker.process.exitcode == payment.NO_ROOM else 0.0
+        worker.vacancy = Vacancy(Loss(worker.slot, culprit, why), time.monotonic() + rest)
+        self._fill(worker, worker.vacancy)
+
+    def _fill(self, worker: Worker, vacancy: Vacancy) -> None:
+        """Start a process in a dead one's place, or try again later if there is no room for it."""
+        if time.monotonic() < vacancy.again_at:
+            return
+        lost_pid, loss = worker.process.pid, vacancy.loss
+        try:
+            worker.process, worker.vitals = self._launch(worker.slot)
+        except (OSError, RuntimeError, MemoryError) as error:
+            if not vacancy.is_told:
+                log.warning(
+                    "worker cannot be replaced; it is tried again",
+                    worker=worker.slot,
+                    pid=lost_pid,
+                    why=loss.why,
+                    error=f"{type(error).__name__}: {error}",
+                )
+            vacancy.is_told = True
+            vacancy.again_at = time.monotonic() + worker.put_off()
+            return
+        worker.vacancy = None
         worker.started = worker.beat_at = time.monotonic()
         worker.beats = 0
-        worker.restarts += 1
         log.warning(
             "worker replaced",
             worker=worker.slot,
             pid=lost_pid,
-            why=why,
+            why=loss.why,
             new_pid=worker.process.pid,
         )
-        self._on_loss(Loss(worker.slot, culprit, why))
+        self._on_loss(loss)
 
 
 def _is_fault(process: SpawnProcess) -> bool:
     """Whether a process ended by itself, rather than by somebody's signal."""
-    return process.exitcode not in {0, -signal.SIGKILL, -signal.SIGTERM}
+    return process.exitcode not in {0, payment.NO_ROOM, -signal.SIGKILL, -signal.SIGTERM}
 
 
 def _describe(exit_code: int | None) -> str:

@@ -7,9 +7,11 @@ imported by the first event, since most runs have nothing to log.
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from shared import standard_error
 from shared.texts import legible, legible_lines
 
 if TYPE_CHECKING:
@@ -39,10 +41,25 @@ class Logger:
         _structlog(self._name).exception(event, **fields)
 
 
+class _Lines:
+    """Where structlog puts its lines. To say something never fails, wherever it goes."""
+
+    def msg(self, line: str) -> None:
+        with suppress(OSError, ValueError):
+            sys.stderr.write(f"{line}\n")
+
+    info = warning = error = msg
+
+
 def set_up_logs(settings: Settings) -> None:
-    """Choose the format for this process."""
+    """Choose the format for this process, and let nobody who reads it hold it up."""
     global _format  # noqa: PLW0603  a process has one standard error
     _format = settings.log_format
+    standard_error.take_over(_tell_dropped)
+
+
+def _tell_dropped(lines: int) -> None:
+    Logger("logs").warning("log lines dropped", lines=lines)
 
 
 @cache
@@ -64,7 +81,7 @@ def _structlog(name: str) -> Any:  # noqa: ANN401  structlog's bound loggers are
                 _make_legible,
                 renderer,
             ],
-            logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
+            logger_factory=lambda *_: _Lines(),
         )
     return structlog.get_logger().bind(service=name)
 

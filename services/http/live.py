@@ -19,6 +19,7 @@ from shared.errors import LedgerUnavailable, QueueUnavailable
 from shared.ledger.positions import positions
 from shared.ledger.reports import totals
 from shared.logs import Logger
+from shared.loops import Mishaps
 from shared.metrics import LATENCY_BOUNDS, Meter
 from shared.texts import said
 
@@ -120,17 +121,17 @@ class Live:
 
     def _run(self) -> None:
         wanted = self._broadcast.is_wanted
+        mishaps = Mishaps(log, "sampling failed")
         while not self._is_stopping.is_set():
-            try:
+            with mishaps.survived():  # without this thread pages starve
                 self._sample()
-            except Exception:  # a bug: the log gets its traceback; without this thread pages starve
-                log.exception("sampling failed")
             now = time.time()
             pace = PER_SECOND if self._broadcast.listeners else 1
             # On the beat of the clock, so that a second's point is a second's.
             if wanted.wait((int(now * pace) + 1) / pace - now):
                 wanted.clear()
-        self._sample()
+        with mishaps.survived():
+            self._sample()
 
     def _sample(self) -> None:
         is_watched = self._broadcast.listeners > 0

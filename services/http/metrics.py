@@ -27,6 +27,7 @@ from shared.errors import LedgerUnavailable
 from shared.ledger.journal import Verdict
 from shared.ledger.reports import totals
 from shared.metrics import DELIVERIES, LATENCY_BOUNDS, SIZE_BOUNDS
+from shared.standard_error import dropped_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -179,6 +180,12 @@ class _Collector:
         )
         yield CounterMetricFamily(
             "orderly_nudges", "Messages that only said: look at the journal.", self._pipeline.nudges
+        )
+
+        yield CounterMetricFamily(
+            "orderly_log_lines_dropped",
+            "Lines of this service's standard error that could not be written.",
+            dropped_lines(),
         )
 
     def _of_the_ledger(self, found: Totals) -> Iterator[Metric]:

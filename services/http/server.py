@@ -18,6 +18,7 @@ from services.http.guard import SECURITY_HEADERS
 from services.http.problems import Problem
 from shared.errors import ConfigurationError
 from shared.logs import Logger
+from shared.loops import Mishaps
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,8 +77,11 @@ class HttpServer:
         host, port = listener.getsockname()[:2]
         self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
+        mishaps = Mishaps(log, "upkeep failed")
+
         async def notify() -> None:
-            each_second()
+            with mishaps.survived():  # what is raised here would end the server
+                each_second()
 
         config = uvicorn.Config(
             app,

@@ -10,6 +10,7 @@ from services.payment.work import Delivery
 from shared.errors import LedgerUnavailable
 from shared.ledger.settlement import record_failure
 from shared.logs import Logger
+from shared.loops import Mishaps
 from shared.texts import of_error
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ class Rounds:
         self._vitals = vitals
         self._batch_size = batch_size
         self._is_in_trouble = False
+        self._mishaps = Mishaps(log, "failure not counted")
         self.agenda = Agenda()
 
     def follow(self, message: bytes) -> Delivery | None:
@@ -118,7 +120,8 @@ class Rounds:
     def _count_failure(self, reason: str) -> None:
         partition = self._vitals.partition
         if partition is not None:
-            with suppress(LedgerUnavailable):
+            # What failed the batch may fail this, too; then the partition is tried again as it is.
+            with suppress(LedgerUnavailable), self._mishaps.survived(LedgerUnavailable):
                 record_failure(self._ledger, partition, reason, batch_size=self._batch_size)
 
     def _try_again(self) -> None:

@@ -26,6 +26,7 @@ from services.payment.job import PaymentJob, PaymentQueue, at_work
 from services.payment.worker import IDLE_SECONDS, worker_name
 from shared.errors import InvalidBatch, QueueUnavailable
 from shared.logs import Logger
+from shared.loops import Mishaps
 from shared.queue.closed_job import JOB_TIMEOUT, Refused
 from shared.queue.controls import Controls
 from shared.queue.redis_queue import connect, on_its_way, rq_queue
@@ -79,16 +80,21 @@ def work(url: str, ledger_id: str, rounds: Rounds, vitals: Vitals, *, obeys: boo
     rest = _Rest(vitals, stop)
     while not stop.is_set():
         try:
-            queue = rq_queue(connection, ledger_id, PaymentQueue, PaymentJob)
-            PaymentWorker(queue, ledger_id, rounds, vitals, rest, stop, hold).work()
+            # RQ's own loop, which ends at whatever it does not know.
+            with rest.mishaps.survived(RedisError):
+                queue = rq_queue(connection, ledger_id, PaymentQueue, PaymentJob)
+                PaymentWorker(queue, ledger_id, rounds, vitals, rest, stop, hold).work()
         except RedisError as error:  # it was away when the worker came or went
             rest.after(error)
+        rest.after_mishap()
 
 
 def _obey(controls: Controls, hold: threading.Event, stop: threading.Event) -> None:
     """Do as told, in a thread of its own: whoever is to be killed should be so in mid-work."""
-    while not stop.wait(CONTROL_SECONDS):
-        _hear(controls, hold)
+    mishaps = Mishaps(log, "controls failed")
+    while not stop.wait(max(CONTROL_SECONDS, mishaps.rest)):
+        with mishaps.survived():
+            _hear(controls, hold)
 
 
 def _hear(controls: Controls, hold: threading.Event) -> None:
@@ -110,19 +116,30 @@ class _NoDeathPenalty(BaseDeathPenalty):
 
 
 class _Rest:
-    """Waits while Redis is away: a little longer each time, until it answers."""
+    """Waits while Redis is away: a little longer each time, until it answers.
+
+    And after what nobody thought of: ``mishaps`` are those of jobs, and of RQ's own code.
+    """
 
     def __init__(self, vitals: Vitals, stop: threading.Event) -> None:
         self._vitals = vitals
         self._stop = stop
         self._seconds = 0.0
+        self.mishaps = Mishaps(log, "round failed")
+
+    def after_mishap(self) -> None:
+        """Rest if the last step went wrong, and show that this process is well meanwhile."""
+        self._pass(self.mishaps.rest)
 
     def after(self, error: RedisError) -> None:
         """Rest after an error, and show that this process is well meanwhile."""
         if not self._seconds:
             log.warning("Redis is away", error=str(error))
         self._seconds = min(_REST_MOST, self._seconds * 2 or _REST_LEAST)
-        until = time.monotonic() + self._seconds
+        self._pass(self._seconds)
+
+    def _pass(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
         while time.monotonic() < until and not self._stop.wait(_REST_LEAST):
             self._vitals.waiting()
 
@@ -194,28 +211,38 @@ class PaymentWorker(SimpleWorker):
         queue: Any = self.queues[0]
         while not self._stop.is_set():
             self._vitals.waiting()
+            job = None
             try:
-                self._keep_up(queue)
-                if self._hold.is_set() or is_suspended(self.connection, self):
-                    self._stop.wait(IDLE_SECONDS)
-                    continue
-                self._rounds.come_back()
-                job = queue.take(self._rounds.agenda.wait(IDLE_SECONDS))
+                with self._rest.mishaps.survived(RedisError):
+                    job = self._next(queue)
             except RedisError as error:
                 self._rest.after(error)
                 continue
+            self._rest.after_mishap()
             self._rest.is_over()
             if job is not None:
                 return job, queue
         return None
 
+    def _next(self, queue: Any) -> Job | None:  # noqa: ANN401  RQ's own class knows no take()
+        """Do what is due, and take a job if one comes within a moment."""
+        self._keep_up(queue)
+        if self._hold.is_set() or is_suspended(self.connection, self):
+            self._stop.wait(IDLE_SECONDS)
+            return None
+        self._rounds.come_back()
+        job: Job | None = queue.take(self._rounds.agenda.wait(IDLE_SECONDS))
+        return job
+
     def execute_job(self, job: Job, queue: Queue) -> None:
         """Settle what a job points to. If Redis goes meanwhile, the journal knows the rest."""
         try:
-            self._clear_mark(job)
-            super().execute_job(job, queue)
+            with self._rest.mishaps.survived(RedisError):
+                self._clear_mark(job)
+                super().execute_job(job, queue)
         except RedisError as error:
             self._rest.after(error)
+        self._rest.after_mishap()
 
     def perform_job(self, job: Job, queue: Queue, execution: Execution) -> bool:
         """Run a job, and leave nothing of it behind in Redis unless it is refused."""

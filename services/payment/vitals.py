@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from shared.metrics import Meter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+BEAT_SECONDS = 0.1
+PULSE_SECONDS = 60.0
+"""The longest wait in which a worker that does nothing else counts as alive."""
 
 _AT_WORK = 1
 """The lowest bit of the partition's cell, so that both change at once."""
@@ -14,17 +24,17 @@ class Vitals:
     """What a supervisor can see of a worker without asking it.
 
     Args:
-        shared: Integers: beats, the partition, and the meter's.
+        shared: Integers: beats, the partition, whether it is ready, and the meter's.
 
     Attributes:
         meter: What the worker measures.
     """
 
-    SIZE = 2 + Meter.SIZE
+    SIZE = 3 + Meter.SIZE
 
     def __init__(self, shared: Any) -> None:  # noqa: ANN401  ctypes arrays are untyped
         self._shared = shared
-        self.meter = Meter(shared, 2)
+        self.meter = Meter(shared, 3)
 
     def working(self, partition: int) -> None:
         """Show that the worker makes progress on a partition."""
@@ -35,6 +45,36 @@ class Vitals:
         """Show that the worker is there, and waits for work."""
         self._shared[0] += 1
         self._shared[1] &= ~_AT_WORK
+
+    @contextmanager
+    def pulse(self) -> Iterator[None]:
+        """Show it for as long as the block lasts, up to ``PULSE_SECONDS``.
+
+        For what waits where nobody can look up in between: a server that takes a connection and
+        never says a word, a name server that is away.
+        """
+        is_over = threading.Event()
+
+        def beat() -> None:
+            until = time.monotonic() + PULSE_SECONDS
+            while not is_over.wait(BEAT_SECONDS) and time.monotonic() < until:
+                self._shared[0] += 1
+
+        self._shared[0] += 1
+        threading.Thread(target=beat, name="pulse", daemon=True).start()
+        try:
+            yield
+        finally:
+            is_over.set()
+
+    def ready(self) -> None:
+        """Show that the worker has all that it needs, and begins."""
+        self._shared[2] = 1
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it has begun."""
+        return bool(self._shared[2])
 
     @property
     def beats(self) -> int:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 from services.payment.gateway import load_gateway
 from services.payment.hold import HOLD_SECONDS
-from services.payment.rounds import Rounds
+from services.payment.rounds import TROUBLE_SECONDS, Rounds
 from services.payment.settle import Settler
+from services.payment.vitals import BEAT_SECONDS
 from services.process import follow_parent, leave_signals_to_parent
 from shared.collector import tune_gc
-from shared.errors import OrderlyError
+from shared.errors import LedgerUnavailable, OrderlyError
 from shared.ledger.opening import open_ledger
 from shared.logs import Logger, set_up_logs
 from shared.queue.port import Deliveries, EndOfQueue
@@ -23,12 +24,17 @@ from shared.texts import legible
 if TYPE_CHECKING:
     from services.payment.hold import Hold
     from services.payment.vitals import Vitals
+    from shared.ledger.opening import Ledger
     from shared.settings import Settings
 
 log = Logger("payment")
 
 IDLE_SECONDS = 0.25
 """The longest wait for a message: so often a worker shows that it is alive."""
+
+
+NO_ROOM = os.EX_TEMPFAIL
+"""The exit code of a worker that its machine had no room for: no threads, descriptors, memory."""
 
 
 @dataclass(frozen=True)
@@ -57,17 +63,34 @@ def worker_name(pid: int) -> str:
 
 def main(assignment: Assignment) -> None:
     """Be a payment worker: what a supervisor starts as a process of its own."""
-    follow_parent()
-    leave_signals_to_parent()
-    os.nice(assignment.niceness)
     settings, vitals = assignment.settings, assignment.vitals
-    set_up_logs(settings)
     try:
-        ledger = open_ledger(settings, create=False)
-        gateway = load_gateway(settings)
+        follow_parent()
+        leave_signals_to_parent()
+        os.nice(assignment.niceness)
+        set_up_logs(settings)
+        ledger, rounds = _prepare(settings, vitals)
     except OrderlyError as error:
         log.warning("worker cannot start", error=str(error))
         raise SystemExit(error.exit_code) from None
+    except (OSError, RuntimeError, MemoryError) as error:
+        log.warning("worker cannot start", error=f"{type(error).__name__}: {error}")
+        raise SystemExit(NO_ROOM) from None
+    tune_gc()
+    if assignment.deliveries is not None:
+        vitals.ready()
+        consume(assignment.deliveries, rounds, vitals, assignment.hold)
+    else:
+        from services.payment.rq_worker import work  # noqa: PLC0415  RQ is slow to load
+
+        vitals.ready()
+        work(settings.redis_url, ledger.ledger_id, rounds, vitals, obeys=settings.chaos)
+
+
+def _prepare(settings: Settings, vitals: Vitals) -> tuple[Ledger, Rounds]:
+    """Get ready for work: with a gateway first, since without one there is nothing to wait for."""
+    gateway = load_gateway(settings)
+    ledger = _wait_for_ledger(settings, vitals)
     settler = Settler(
         ledger,
         gateway,
@@ -77,14 +100,27 @@ def main(assignment: Assignment) -> None:
         on_progress=vitals.working,
         meter=vitals.meter,
     )
-    rounds = Rounds(ledger, settler, vitals, batch_size=settings.batch_size)
-    tune_gc()
-    if assignment.deliveries is not None:
-        consume(assignment.deliveries, rounds, vitals, assignment.hold)
-    else:
-        from services.payment.rq_worker import work  # noqa: PLC0415  RQ is slow to load
+    return ledger, Rounds(ledger, settler, vitals, batch_size=settings.batch_size)
 
-        work(settings.redis_url, ledger.ledger_id, rounds, vitals, obeys=settings.chaos)
+
+def _wait_for_ledger(settings: Settings, vitals: Vitals) -> Ledger:
+    """Open the ledger as soon as it is there: its server may be away for longer than any start.
+
+    Raises:
+        OrderlyError: It is not to be had with these settings, however long one waits.
+    """
+    is_told = False
+    while True:
+        try:
+            return open_ledger(settings, create=False, pulse=vitals.pulse)
+        except LedgerUnavailable as error:
+            if not is_told:
+                is_told = True
+                log.warning("worker waits for the ledger", error=str(error))
+        until = time.monotonic() + TROUBLE_SECONDS
+        while time.monotonic() < until:
+            vitals.waiting()
+            time.sleep(BEAT_SECONDS)
 
 
 def consume(
@@ -100,6 +136,10 @@ def consume(
             message = deliveries.receive(rounds.agenda.wait(IDLE_SECONDS))
         except EndOfQueue:
             return
+        except Exception:
+            # The pipe, or what came through it: both are thrown away with this process.
+            log.exception("queue failed")
+            raise SystemExit(1) from None
         while hold is not None and hold.is_on:
             vitals.waiting()
             time.sleep(HOLD_SECONDS)  # a lock to wait for might be held by one who was killed

@@ -11,10 +11,13 @@ import asyncio
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from shared.errors import LedgerUnavailable, LedgerUncertain, OrderlyError
 from shared.ledger.backend import BUSY_SECONDS
+from shared.logs import Logger
+from shared.loops import Mishaps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,6 +33,8 @@ PATIENCE = 5.0
 
 LONGEST = PATIENCE + BUSY_SECONDS + PATIENCE
 """Seconds after which it is told that nobody knows: its block began, and hangs at a commit."""
+
+log = Logger("door")
 
 
 class Overrun(OrderlyError):
@@ -64,6 +69,7 @@ class Door:
         self._in_hand: list[_Group] = []
         self._waiting = 0
         self._is_closed = False
+        self._mishaps = Mishaps(log, "block failed")
         self._thread = threading.Thread(target=self._run, name="door", daemon=True)
         self.most = intake.block_orders
         self.is_closing = False
@@ -121,7 +127,9 @@ class Door:
                 self._changed.wait_for(lambda: self._groups or self._is_closed)
                 if not self._groups:
                     return
-            self._write()
+            with self._mishaps.survived():
+                self._write()
+            self._mishaps.wait()
 
     def _write(self) -> None:
         groups: list[_Group] = []
@@ -142,11 +150,12 @@ class Door:
             # If it was raised before anybody had been asked, it is the answer of who waits now.
             groups = groups or self._gather()
         self._in_hand = []
-        if verdicts:
-            self._on_block(len(verdicts), time.perf_counter() - started)
         if groups:
             loop = groups[0].verdicts.get_loop()
-            loop.call_soon_threadsafe(_answer, groups, verdicts, error)
+            with suppress(RuntimeError):  # the loop has ended, and with it all who waited
+                loop.call_soon_threadsafe(_answer, groups, verdicts, error)
+        if verdicts:
+            self._on_block(len(verdicts), time.perf_counter() - started)
 
     def _gather(self) -> list[_Group]:
         """Take those who wait, up to a block."""

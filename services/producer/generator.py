@@ -76,6 +76,9 @@ class _Job:
         except OrderlyError as error:
             self.error = str(error)
             log.warning("generator ended", error=self.error)
+        except Exception as error:  # a bug: whoever watches the generator should see that it ended
+            self.error = f"{type(error).__name__}: {error}"
+            log.exception("generator failed")
 
 
 class Generator:

@@ -12,6 +12,8 @@ from shared.errors import LedgerInterrupted, LedgerUncertain
 from shared.ledger.backend import BUSY_SECONDS
 from shared.ledger.database import AGAIN_SECONDS
 from shared.ledger.journal import Appended, Candidate, append, digest
+from shared.logs import Logger
+from shared.loops import Mishaps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from shared.queue.port import OrderQueue
     from shared.schema import Order
     from shared.settings import Settings
+
+log = Logger("intake")
 
 
 class Intake:
@@ -39,6 +43,7 @@ class Intake:
         self._max_pending = settings.max_pending
         self._run_id = run_id
         self._written: dict[int, int] = {}
+        self._mishaps = Mishaps(log, "orders not enqueued")
         full = min(ledger.partitions * settings.batch_size, 3200)
         self.block_orders = max(1, min(full, settings.max_pending // 2))
 
@@ -89,7 +94,8 @@ class Intake:
                     raise _last_word(error, is_uncertain=written is not None) from error
                 time.sleep(AGAIN_SECONDS)
         self._written |= appended.ends
-        self._queue.put(appended.messages)
+        with self._mishaps.survived():  # it is accepted all the same, and a sweep will find it
+            self._queue.put(appended.messages)
         return appended
 
 

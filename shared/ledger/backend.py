@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     import sqlalchemy as sa
 
+    Pulse = Callable[[], AbstractContextManager[None]]
+
 BUSY_SECONDS = 15.0
 """How long to try before a database counts as not to be reached, or as locked by somebody."""
 

@@ -20,7 +20,7 @@ from shared.ledger.sqlite import SqliteBackend
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from shared.ledger.backend import Backend
+    from shared.ledger.backend import Backend, Pulse
 
 T = TypeVar("T")
 Names = tuple[str, ...]
@@ -40,18 +40,19 @@ class Database:
         url: Where the database is.
         patience: Seconds that a transaction may wait for others before it gives up; None is as
             long as it takes, for a process whose supervisor would replace it.
+        pulse: Surrounds every wait for a server that does not answer: a sign of life.
 
     Attributes:
         backend: What is particular to the database in use.
         name: Its URL, fit for a log: the password is masked.
     """
 
-    def __init__(self, url: str, patience: float | None = None) -> None:
+    def __init__(self, url: str, patience: float | None = None, pulse: Pulse | None = None) -> None:
         address = sa.make_url(url)
         self.backend: Backend = (
             SqliteBackend(address, patience)
             if address.get_backend_name() == "sqlite"
-            else _postgres(address, patience)
+            else _postgres(address, patience, pulse)
         )
         self.name = self.backend.name
         self._reader, self._writer = self.backend.create_engines()
@@ -234,7 +235,7 @@ def _persist(attempt: Callable[[], T]) -> T:
             time.sleep(AGAIN_SECONDS)
 
 
-def _postgres(address: sa.URL, patience: float | None) -> Backend:
+def _postgres(address: sa.URL, patience: float | None, pulse: Pulse | None) -> Backend:
     from shared.ledger.postgres import PostgresBackend  # noqa: PLC0415  its driver is slow to load
 
-    return PostgresBackend(address, patience)
+    return PostgresBackend(address, patience, pulse)

@@ -16,6 +16,7 @@ from shared.ledger import tables
 from shared.ledger.database import Database
 
 if TYPE_CHECKING:
+    from shared.ledger.backend import Pulse
     from shared.settings import Settings
 
 
@@ -45,7 +46,11 @@ class Ledger:
 
 
 def open_ledger(
-    settings: Settings, *, create: bool = True, patience: float | None = None
+    settings: Settings,
+    *,
+    create: bool = True,
+    patience: float | None = None,
+    pulse: Pulse | None = None,
 ) -> Ledger:
     """Open the ledger at ``LEDGER_URL``.
 
@@ -53,12 +58,13 @@ def open_ledger(
         settings: Where it is, and how to make it.
         create: Whether to make one where there is none.
         patience: Seconds that a transaction may wait for other writers; None is for ever.
+        pulse: Surrounds every wait for a server that does not answer: a sign of life.
 
     Raises:
         LedgerUnavailable: There is none, it cannot be opened, or another version made it.
         ConfigurationError: It was made with other settings than those given now.
     """
-    database = Database(settings.ledger_url, patience)
+    database = Database(settings.ledger_url, patience, pulse)
     if create:
         database.making(lambda: _read(database) is not None, partial(_make, settings))
     elif not database.backend.exists():

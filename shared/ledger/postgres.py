@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,8 @@ from shared.passwords import mask_password
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from shared.ledger.backend import Pulse
 
 APPLICATION = "orderly"
 _MAKING = 7_305_211_942_331
@@ -82,16 +84,21 @@ class PostgresBackend:
     Args:
         url: Where the server is.
         patience: Seconds to wait for a server that is starting; None is as long as one should.
+        pulse: Surrounds every attempt to connect, for who must show that it is alive; there is
+            one attempt at a time then.
     """
 
     errors: type[Exception] = psycopg.Error
     insert = staticmethod(postgresql.insert)
 
-    def __init__(self, url: sa.URL, patience: float | None) -> None:
+    def __init__(self, url: sa.URL, patience: float | None, pulse: Pulse | None = None) -> None:
         self._url = url.set(drivername="postgresql+psycopg")
         plain = url.set(drivername="postgresql")
         self.name = mask_password(plain.render_as_string(hide_password=True))
         self._patience = BUSY_SECONDS if patience is None else patience
+        self._pulse = pulse or nullcontext
+        if pulse is not None:
+            self._patience = 0.0
         self._compiled: dict[tuple[sa.Insert, tuple[str, ...]], str] = {}
 
     def create_engines(self) -> tuple[sa.Engine, sa.Engine]:
@@ -128,7 +135,8 @@ class PostgresBackend:
         deadline = time.monotonic() + self._patience
         while True:
             try:
-                return psycopg.connect(*arguments, **options)
+                with self._pulse():
+                    return psycopg.connect(*arguments, **options)
             except psycopg.OperationalError as error:
                 state = _state(error) or ""
                 if time.monotonic() > deadline or state.startswith(_HOPELESS):

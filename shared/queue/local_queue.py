@@ -118,6 +118,8 @@ class _Lane:
         with self.lock:
             self.is_discarded = True
             self.queue._reader.close()  # noqa: SLF001
+            if self.queue._thread is None:  # noqa: SLF001  else the feeder closes its end itself
+                self.queue._writer.close()  # noqa: SLF001
             self.queue.close()
 
 
@@ -131,9 +133,9 @@ class LocalQueue(OrderQueue):
 
     def renew(self, worker: int) -> LocalDeliveries:
         """Replace a worker's lane with an empty one; return the end for its next process."""
-        fresh = _Lane(self._context)
-        old, self._lanes[worker] = self._lanes[worker], fresh
-        old.discard()
+        # First: the next one may find no room, and nobody shall wait for a dead worker's locks.
+        self._lanes[worker].discard()
+        self._lanes[worker] = fresh = _Lane(self._context)
         return LocalDeliveries(fresh.queue, fresh.taken, fresh.done)
 
     def put(self, messages: Iterable[Message]) -> None:

@@ -1,0 +1,88 @@
+"""What a loop does with an exception that it does not know: says it, waits a little, goes on.
+
+Whoever runs for days meets what nobody thought of: an error that its driver had kept for itself, a
+system without threads or descriptors to give, a bug. A loop that ended then would leave a service
+that looks alive.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Iterator
+
+    from shared.logs import Logger
+
+AGAIN_SECONDS = 60.0
+"""The same exception is told again after so long, with the number of times that it was met."""
+
+_REST_LEAST = 0.05
+_REST_MOST = 2.0
+_KINDS = 20
+
+
+class Mishaps:
+    """The unexpected exceptions of one loop.
+
+    Args:
+        log: Where they are told, each kind once in a while.
+        event: What failed, as the log is to call it.
+
+    Attributes:
+        rest: Seconds to wait before the next step; 0 after one that went well.
+        latest: What went wrong in the step before, in words; None if nothing did.
+    """
+
+    def __init__(self, log: Logger, event: str) -> None:
+        self._log = log
+        self._event = event
+        self._told: dict[tuple[type, int], float] = {}
+        self._untold = 0
+        self.rest = 0.0
+        self.latest: str | None = None
+
+    @contextmanager
+    def survived(self, *known: type[BaseException]) -> Iterator[None]:
+        """Take one step; only what is ``known`` gets through, and a Ctrl-C."""
+        try:
+            yield
+        except known:
+            raise
+        except (Exception, SystemExit) as error:  # noqa: BLE001  that is what this is for
+            self._meet(error)
+        else:
+            self.rest, self.latest = 0.0, None
+
+    def wait(self, woken: threading.Event | None = None) -> None:
+        """Rest, unless the last step went well."""
+        if not self.rest:
+            return
+        if woken is None:
+            time.sleep(self.rest)
+        else:
+            woken.wait(self.rest)
+
+    def _meet(self, error: BaseException) -> None:
+        self.rest = min(_REST_MOST, self.rest * 2 or _REST_LEAST)
+        self.latest = f"{type(error).__name__}: {error}"
+        now, kind = time.monotonic(), (type(error), _line(error))
+        if now - self._told.get(kind, -AGAIN_SECONDS) < AGAIN_SECONDS:
+            self._untold += 1
+            return
+        if len(self._told) >= _KINDS:
+            self._told.clear()
+        self._told[kind] = now
+        untold, self._untold = self._untold, 0
+        self._log.exception(self._event, **({"untold": untold} if untold else {}))
+
+
+def _line(error: BaseException) -> int:
+    """Where it was raised: two of one type need not be the same."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace.tb_lineno if trace else 0
