@@ -18,6 +18,7 @@ up() {
   [ "$mode" = local ] || make_secrets
   stop_other
   write_token
+  chmod a+r docker/role.sql # mounted as it is, for a user with another number
   say "building the image (the first time takes a minute or two)"
   quietly compose build || fail 1 "the image could not be built; see above"
   say "starting the $mode stack"
@@ -102,6 +103,7 @@ reset() {
 make_secrets() {
   if [ -d "$secrets" ]; then
     has_volume postgres || say "the passwords in $secrets are there, and no ledger: it begins empty"
+    renew_redis_conf
     return
   fi
   local new="$secrets.new" redis ledger
@@ -111,13 +113,30 @@ make_secrets() {
     umask 077
     mkdir -p "$new"
     printf '%s' "$redis" >"$new/redis_password"
-    printf 'requirepass %s\n' "$redis" >"$new/redis.conf"
+    redis_conf "$redis" >"$new/redis.conf"
     printf '%s' "$ledger" >"$new/ledger_password"
   )
   # The folder lets nobody else in. The files are mounted one by one, for users with other numbers.
   chmod 444 "$new"/*
   mv "$new" "$secrets"
   say "made new passwords in $secrets"
+}
+
+# What Redis has of the services: their password, and that they may neither set it up otherwise, load
+# code into it, copy it elsewhere nor end it. RQ looks for itself among the clients.
+redis_conf() {
+  printf 'user default on >%s ~* &* +@all -@admin +client|list +client|setname\n' "$1"
+}
+
+# Earlier versions wrote another one.
+renew_redis_conf() {
+  local wanted
+  wanted=$(redis_conf "$(cat "$secrets/redis_password")")
+  [ "$(cat "$secrets/redis.conf")" != "$wanted" ] || return 0
+  printf '%s\n' "$wanted" >"$secrets/redis.conf.new"
+  chmod 444 "$secrets/redis.conf.new"
+  mv -f "$secrets/redis.conf.new" "$secrets/redis.conf"
+  [ -z "$(containers "$(service redis)")" ] || quietly compose rm --stop --force redis
 }
 
 # API_TOKEN, from the environment or from a file .env. A service reads it when it starts.
@@ -148,10 +167,26 @@ stop_other() {
 
 start() {
   local payments
+  [ "$mode" = local ] || ! has_volume postgres || lower_role || return
   # As many as there are, of which some may have ended: `make scale` should outlast `make up`.
   payments=$(containers status=running status=restarting status=exited "$(service payment)" | grep -c . || true)
   [ "$mode" = redis ] && [ "$payments" -gt 1 ] && set -- --scale "payment=$payments"
   quietly compose up --detach --no-build --wait --wait-timeout $WAIT_SECONDS "$@"
+}
+
+# Earlier versions made the services' user a superuser; before anybody uses it, it becomes a plain one.
+lower_role() {
+  quietly compose up --detach --no-build --wait --wait-timeout $WAIT_SECONDS postgres || return
+  [ "$(in_ledger -c "SELECT rolsuper FROM pg_roles WHERE rolname = 'orderly'")" = t ] || return 0
+  if quietly in_ledger <docker/earlier_role.sql; then
+    say "the ledger's user orderly, a superuser until now, is none any more"
+  else
+    say "the ledger's user orderly is a superuser, as earlier versions made it, and could not be made a plain one; see above. All else works; \`make down\` and \`make up\` try again" >&2
+  fi
+}
+
+in_ledger() {
+  compose exec -T postgres psql --username orderly --dbname orderly --set ON_ERROR_STOP=1 -Atq "$@"
 }
 
 # What those containers said last that are not as they should be.

@@ -127,12 +127,40 @@ def test_redis_and_postgresql_ask_for_their_passwords(redis_stack: Stack) -> Non
     assert "password authentication failed" in refused.err
 
 
+def test_the_services_are_no_superuser_of_postgresql_and_nobody_can_become_one(
+    redis_stack: Stack,
+) -> None:
+    assert redis_stack.query("SELECT current_user, rolname FROM pg_roles WHERE rolsuper") == [
+        ("orderly", "postgres")
+    ]
+    assert redis_stack.query(
+        "SELECT rolcreaterole, rolcreatedb, rolreplication, rolbypassrls"
+        " FROM pg_roles WHERE rolname = current_user"
+    ) == [(False, False, False, False)]
+    # By its name on the network: some images trust whoever comes from inside the container.
+    program = "PGPASSWORD=$(cat /run/secrets/ledger_password) psql -h postgres -c 'SELECT 1' -U "
+    assert redis_stack.inside("postgres", "sh", "-c", f"{program} orderly").code == 0
+    refused = redis_stack.inside("postgres", "sh", "-c", f"{program} postgres")
+    assert refused.code != 0
+    assert "password authentication failed" in refused.err
+
+
+def in_redis(stack: Stack, command: str) -> str:
+    program = f"REDISCLI_AUTH=$(cat /run/secrets/redis_password) exec redis-cli {command}"
+    return stack.inside("redis", "sh", "-c", program).out
+
+
+@pytest.mark.parametrize(
+    "command", ["config get '*'", "module list", "replicaof 192.0.2.1 6379", "acl list", "shutdown"]
+)
+def test_the_services_may_not_set_redis_up_otherwise(redis_stack: Stack, command: str) -> None:
+    assert "NOPERM" in in_redis(redis_stack, command)
+
+
 def test_redis_keeps_what_it_has_and_refuses_what_it_cannot_keep(redis_stack: Stack) -> None:
-    program = "REDISCLI_AUTH=$(cat /run/secrets/redis_password) exec redis-cli config get '*'"
-    words = redis_stack.inside("redis", "sh", "-c", program).out.splitlines()
-    found = dict(zip(words[::2], words[1::2], strict=False))
-    assert found["appendonly"] == "yes"
-    assert found["maxmemory-policy"] == "noeviction"
+    found = dict(re.findall(r"^(\w+):(\S+)", in_redis(redis_stack, "info"), flags=re.MULTILINE))
+    assert found["aof_enabled"] == "1"
+    assert found["maxmemory_policy"] == "noeviction"
     assert 0 < int(found["maxmemory"]) < redis_stack.inspect("redis")[0]["HostConfig"]["Memory"]
 
 
