@@ -12,7 +12,6 @@ from typing import Any
 
 from pydantic import SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
-from sqlalchemy.engine import make_url
 
 from shared.errors import ConfigurationError
 from shared.passwords import mask_password, with_password
@@ -43,10 +42,9 @@ def load_settings(**overrides: object) -> Settings:
             "to workers elsewhere"
         )
     secret: dict[str, Any] = {}
-    url = make_url(settings.ledger_url)
-    if settings.ledger_password_file and url.get_backend_name() != "sqlite":
+    if settings.ledger_password_file and not settings.ledger_url.startswith("sqlite"):
         password = _password("LEDGER_PASSWORD_FILE", settings.ledger_password_file)
-        secret["ledger_url"] = url.set(password=password).render_as_string(hide_password=False)
+        secret["ledger_url"] = with_password(settings.ledger_url, password)
     if settings.redis_password_file and settings.queue_mode == "redis":
         password = _password("REDIS_PASSWORD_FILE", settings.redis_password_file)
         secret["redis_url"] = with_password(settings.redis_url, password)
@@ -87,7 +85,8 @@ def _content(variable: str, path: str) -> str:
 
 def _complaint(detail: Any) -> str:  # noqa: ANN401  pydantic's own TypedDict is looser still
     name = str(detail["loc"][0]).upper()
-    value = mask_password(repr(detail["input"]))
+    given = detail["input"]
+    value = repr(mask_password(given) if isinstance(given, str) else given)
     if detail["type"] == "literal_error":
         choices = " or ".join(re.findall(r"'(\w+)'", detail["ctx"]["expected"]))
         return f"{name}={value} is not known; choose {choices}"

@@ -3,7 +3,20 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
+
+# User and password as they were meant, whatever was not escaped in them: up to the last @ before
+# the query; a user may have one, too; and the password may have the first question mark.
+_USERINFO = (
+    re.compile(r"(?s)([^:/?@]*):([^?]*)@(.*)"),
+    re.compile(r"(?s)([^:/?]*)(?::([^/?]*))?@(.*)"),
+    re.compile(r"(?s)([^:/?@]*):(?!\d*[/?])(.*?)@(.*)"),
+)
+# A colon behind an @ may be that of a port.
+_BEFORE_PASSWORD = re.compile(r"(?s)^([^:/?#@]*:|[^:/?#@]*@[^:/?#]*:(?!\d*(?:[/?,]|$))).*@")
+_BEFORE_ANYTHING = re.compile(r"(?s)^([^:]*:).*@")
+# Up to the next parameter, of a URL or of what libpq takes in place of one.
+_NAMED_PASSWORD = re.compile(r"(?is)(\w*password\s*=\s*).*?(?=&[\w.%]+=|\s+\w+\s*=|$)")
 
 
 def with_password(url: str, password: str) -> str:
@@ -14,10 +27,27 @@ def with_password(url: str, password: str) -> str:
     return parts._replace(netloc=f"{user}:{quote(password, safe='')}@{host}").geturl()
 
 
-def mask_password(text: str) -> str:
-    """Hide the password of every URL in a text, one with unescaped ``@`` or ``/`` in it, too.
+def escape_password(url: str) -> str:
+    """Escape what is not escaped in the user and the password of a URL."""
+    scheme, _, rest = url.partition("://")
+    found = next(filter(None, (each.fullmatch(rest) for each in _USERINFO)), None)
+    if found is None:
+        return url
+    user, password, rest = found.groups()
+    userinfo = quote(unquote(user), safe="")
+    if password is not None:
+        userinfo += f":{quote(unquote(password), safe='')}"
+    return f"{scheme}://{userinfo}@{rest}"
 
-    Drivers also take one behind the question mark.
+
+def mask_password(url: str) -> str:
+    """Hide the password of a URL, or of what was meant to be one, wherever it is in it.
+
+    It may have characters in it that should have been escaped, so rather too much is hidden.
     """
-    text = re.sub(r"(://[^:/@\s]*):\S*@", r"\1:***@", text)
-    return re.sub(r"(?i)([?&]\w*password=)[^&\s']*", r"\1***", text)
+    scheme, mark, rest = url.partition("://")
+    if mark:
+        masked = f"{scheme}://" + _BEFORE_PASSWORD.sub(r"\1***@", rest)
+    else:
+        masked = _BEFORE_ANYTHING.sub(r"\1***@", url)
+    return _NAMED_PASSWORD.sub(r"\1***", masked)

@@ -7,30 +7,53 @@ from __future__ import annotations
 
 import re
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from shared.passwords import escape_password
+
 QueueMode = Literal["local", "redis"]
 DEFAULT_LEDGER_URL = "sqlite:///var/orderly.db"
 _LEDGER_URLS = "sqlite:///PATH or postgresql://USER@HOST/DATABASE"
+_HOST = r"(\[[^\]]*\]|[^:\[\]]*)(:\d*)?"
 
 
 def _ledger_url(value: str) -> str:
+    scheme, mark, rest = value.partition("://")
+    kind, _, driver = scheme.lower().partition("+")
+    if not mark:
+        raise ValueError(f"is not a URL like {_LEDGER_URLS}")
+    if kind in {"postgresql", "postgres"}:
+        return _postgres_url(driver, rest)
+    if kind != "sqlite":
+        raise ValueError(f"names {kind}; choose a URL like {_LEDGER_URLS}")
     try:
         url = make_url(value)
     except (ArgumentError, ValueError):
         raise ValueError(f"is not a URL like {_LEDGER_URLS}") from None
-    if url.get_backend_name() == "postgresql":
-        if not url.database:
-            raise ValueError("must name a database: postgresql://USER@HOST/DATABASE")
-        return value
-    if url.get_backend_name() != "sqlite":
-        raise ValueError(f"names {url.get_backend_name()}; choose a URL like {_LEDGER_URLS}")
     if not url.database or url.database == ":memory:" or url.query:
         raise ValueError("must name a file, which several processes share: sqlite:///PATH")
+    return value
+
+
+def _postgres_url(driver: str, rest: str) -> str:
+    """Return the URL as libpq reads it, which knows no drivers."""
+    if driver not in {"", "psycopg"}:
+        raise ValueError(
+            f"names the driver {driver}; leave it out: postgresql://USER@HOST/DATABASE"
+        )
+    value = escape_password(f"postgresql://{rest}")
+    try:
+        parts = urlsplit(value)
+    except ValueError:  # an address in brackets that has only one of them
+        raise ValueError(f"is not a URL like {_LEDGER_URLS}") from None
+    if not re.fullmatch(rf"{_HOST}(,{_HOST})*", parts.netloc.rpartition("@")[2]):
+        raise ValueError(f"is not a URL like {_LEDGER_URLS}")
+    if not parts.path.strip("/") and not {"dbname", "service"} & parse_qs(parts.query).keys():
+        raise ValueError("must name a database: postgresql://USER@HOST/DATABASE")
     return value
 
 

@@ -34,11 +34,13 @@ class Backend(Protocol):
 
     Attributes:
         name: Its URL, fit for people: without a password.
+        hazard: Which of the server's settings lose commits in a power cut, as far as is known.
         errors: What its driver raises.
         insert: Makes an INSERT that knows ON CONFLICT.
     """
 
     name: str
+    hazard: str | None
     errors: type[Exception]
     insert: Any
 
@@ -59,6 +61,12 @@ class Backend(Protocol):
 
     def making(self, is_made: Callable[[], bool], make: Callable[[], None]) -> None:
         """Make the ledger if nobody has: once, of all the processes that start together."""
+
+    def exclude_makers(self, connection: sa.Connection) -> None:
+        """Wait, in the transaction that makes the ledger, until nobody else makes one."""
+
+    def in_the_way(self, connection: sa.Connection) -> str | None:
+        """Say what keeps a ledger from being made where there is none, if anything does."""
 
     def writing(self) -> AbstractContextManager[None]:
         """Wait for one's turn to write, where writers take turns."""

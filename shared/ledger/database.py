@@ -48,11 +48,10 @@ class Database:
     """
 
     def __init__(self, url: str, patience: float | None = None, pulse: Pulse | None = None) -> None:
-        address = sa.make_url(url)
         self.backend: Backend = (
-            SqliteBackend(address, patience)
-            if address.get_backend_name() == "sqlite"
-            else _postgres(address, patience, pulse)
+            SqliteBackend(sa.make_url(url), patience)
+            if url.startswith("sqlite")
+            else _postgres(url, patience, pulse)
         )
         self.name = self.backend.name
         self._reader, self._writer = self.backend.create_engines()
@@ -111,7 +110,11 @@ class Database:
             if not self.backend.is_in_place():
                 raise LedgerUncertain(f"ledger {self.name} was taken away while it was written")
 
-    def making(self, is_made: Callable[[], bool], make: Callable[[sa.Connection], None]) -> None:
+    def making(
+        self,
+        is_made: Callable[[sa.Connection], bool],
+        make: Callable[[sa.Connection], None],
+    ) -> None:
         """Make the ledger if nobody has, in one transaction.
 
         Raises:
@@ -120,11 +123,13 @@ class Database:
 
         def make_in_turn() -> None:
             with self._writer.connect() as connection, connection.begin():
-                make(connection)
+                self.backend.exclude_makers(connection)
+                if not is_made(connection):
+                    make(connection)
 
         def attempt() -> None:
             with self._translating():
-                self.backend.making(is_made, make_in_turn)
+                self.backend.making(lambda: self.ask(is_made), make_in_turn)
 
         _persist(attempt)
 
@@ -235,7 +240,7 @@ def _persist(attempt: Callable[[], T]) -> T:
             time.sleep(AGAIN_SECONDS)
 
 
-def _postgres(address: sa.URL, patience: float | None, pulse: Pulse | None) -> Backend:
+def _postgres(url: str, patience: float | None, pulse: Pulse | None) -> Backend:
     from shared.ledger.postgres import PostgresBackend  # noqa: PLC0415  its driver is slow to load
 
-    return PostgresBackend(address, patience, pulse)
+    return PostgresBackend(url, patience, pulse)

@@ -14,10 +14,14 @@ from shared import clock
 from shared.errors import ConfigurationError, LedgerUnavailable
 from shared.ledger import tables
 from shared.ledger.database import Database
+from shared.logs import Logger
 
 if TYPE_CHECKING:
     from shared.ledger.backend import Pulse
     from shared.settings import Settings
+
+
+log = Logger("ledger")
 
 
 @dataclass(frozen=True)
@@ -66,13 +70,21 @@ def open_ledger(
     """
     database = Database(settings.ledger_url, patience, pulse)
     if create:
-        database.making(lambda: _read(database) is not None, partial(_make, settings))
+        database.making(
+            lambda connection: _read(database, connection) is not None, partial(_make, settings)
+        )
     elif not database.backend.exists():
         raise LedgerUnavailable(f"ledger {database.name}: there is none yet; orderly run makes one")
-    row = _read(database)
+    row = database.ask(partial(_read, database))
     if row is None:
         raise LedgerUnavailable(f"ledger {database.name}: it is empty; orderly run fills it")
     _check(database, row, settings)
+    if create and database.backend.hazard:
+        log.warning(
+            "the ledger's server may lose orders in a power cut",
+            ledger=database.name,
+            settings=database.backend.hazard,
+        )
     database.recognise(row.ledger_id)
     return Ledger(database, row.ledger_id, row.partitions, row.opening_balance)
 
@@ -91,36 +103,29 @@ def set_aside(settings: Settings) -> str | None:
     return database.set_aside()
 
 
-def _read(database: Database) -> sa.Row[Any] | None:
-    def read(connection: sa.Connection) -> sa.Row[Any] | None:
-        version = _find_version(database, connection)
-        if version is None:
-            return None
-        if version != tables.SCHEMA_VERSION:
-            raise LedgerUnavailable(
-                f"ledger {database.name} has schema version {version}, this program needs "
-                f"{tables.SCHEMA_VERSION}; use the program that made it, or another LEDGER_URL"
-            )
-        return connection.execute(sa.select(tables.ledger)).one()
-
-    return database.ask(read)
+def _read(database: Database, connection: sa.Connection) -> sa.Row[Any] | None:
+    version = _find_version(database, connection)
+    if version is None:
+        return None
+    if version != tables.SCHEMA_VERSION:
+        raise LedgerUnavailable(
+            f"ledger {database.name} has schema version {version}, this program needs "
+            f"{tables.SCHEMA_VERSION}; use the program that made it, or another LEDGER_URL"
+        )
+    return connection.execute(sa.select(tables.ledger)).one()
 
 
 def _find_version(database: Database, connection: sa.Connection) -> int | None:
     """Read the schema version, which every version keeps in the same place; None if empty."""
     inspector = sa.inspect(connection)
-    names = inspector.get_table_names()
-    if not names:
-        return None
     version: int | None = None
-    if tables.ledger.name in names:
+    if inspector.has_table(tables.ledger.name):
         columns = {column["name"] for column in inspector.get_columns(tables.ledger.name)}
-        if tables.ledger.c.schema_version.name in columns:
+        if columns >= {tables.ledger.c.ledger_id.name, tables.ledger.c.schema_version.name}:
             version = connection.scalar(sa.select(tables.ledger.c.schema_version))
-    if version is None:
+    if version is None and (obstacle := database.backend.in_the_way(connection)):
         raise LedgerUnavailable(
-            f"ledger {database.name}: the database holds other tables; "
-            "name another one in LEDGER_URL"
+            f"ledger {database.name}: {obstacle}; name another one in LEDGER_URL"
         )
     return version
 
@@ -129,7 +134,7 @@ def _make(settings: Settings, connection: sa.Connection) -> None:
     now = clock.now_us()
     numbers = range(settings.partitions)
     standing = {"number": 0, "moved_at": now, "attempts": 0, "failures": 0, "singly_until": 0}
-    tables.metadata.create_all(connection)
+    tables.metadata.create_all(connection, checkfirst=False)
     connection.execute(
         tables.heads.insert(),
         [{"partition": number, "number": 0, "created": 0} for number in numbers],

@@ -1,8 +1,10 @@
-"""All that is particular to PostgreSQL: how to connect, wait, write in bulk and read its errors."""
+"""All that is particular to PostgreSQL: how to begin, make a ledger, and set it aside.
+
+How to connect, how to write in bulk, and what errors mean, is in the modules beside this one.
+"""
 
 from __future__ import annotations
 
-import re
 import time
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
@@ -14,15 +16,20 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from shared.errors import LedgerUnavailable
+from shared.ledger import tables
 from shared.ledger.backend import BUSY_SECONDS, Trouble
+from shared.ledger.postgres_arrays import Array, as_array, name_of, with_arrays
+from shared.ledger.postgres_errors import diagnose, has_refused, hide_rows, remedy
+from shared.ledger.postgres_session import APPLICATION, Session, open_session, parameters_of
 from shared.passwords import mask_password
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from psycopg.abc import AdaptContext
+
     from shared.ledger.backend import Pulse
 
-APPLICATION = "orderly"
 _MAKING = 7_305_211_942_331
 """The key of the advisory lock under which a ledger is made."""
 
@@ -34,55 +41,15 @@ _WRITING = {
 }
 # Readers hold nobody up, and a proof of a large ledger takes its time, as does who reads a journal.
 _READING = {"lock_timeout": "5s"}
-_KEEPALIVES = {
-    "keepalives_idle": 5,
-    "keepalives_interval": 2,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 10_000,
-    "connect_timeout": 5,
-    "application_name": APPLICATION,
-}
-_SERVER_KEEPALIVES = {
-    "tcp_keepalives_idle": "5",
-    "tcp_keepalives_interval": "2",
-    "tcp_keepalives_count": "3",
-}
 _POLL_SECONDS = 0.25
-_DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
-
-_HOPELESS = ("28", "3D")
-# Nobody mends these by waiting: no access, no such database, schema or right.
-_LASTING = (*_HOPELESS, "42", "3F", "0A")
-# A value that a column cannot hold, or that breaks a constraint: nothing else is an order's fault.
-_OF_THE_DATA = ("22", "23")
-# What a server says that lets nobody in comes without a state, as text.
-_REFUSALS = {
-    r"authentication failed|no password supplied|no pg_hba.conf entry|role .* does not exist": "28",
-    r"database .* does not exist": "3D",
-    r"too many clients|too many connections|connection slots": "53",
-}
-_REMEDIES = {
-    "28": "refuses the user or the password; see to LEDGER_URL and LEDGER_PASSWORD_FILE",
-    "3D": "has no such database; create it, or name another one in LEDGER_URL",
-    "42501": "does not allow this user to do that; grant it the schema",
-    "42P01": "is damaged, it lacks tables; restore a copy of it",
-    "53": "has no resources left (connections, memory or disk); see to the server",
-    "55P03": "is locked by somebody else for too long; look for a transaction that hangs",
-    "57": "was interrupted or is shutting down; it is tried again",
-    "25006": "is read-only at present (a standby, or set so); it is tried again",
-    "25P03": "ended a transaction that stood still; it is tried again",
-    "58": "has trouble with its files; see to the server and its disk; it is tried again",
-    "XX": "found an error of its own or damaged data; see to the server's log",
-    "08": "cannot be reached; see whether the server runs",
-    "40": "took another transaction first; it is tried again",
-}
+_INDEXES = [str(index.name) for table in tables.metadata.tables.values() for index in table.indexes]
 
 
 class PostgresBackend:
     """One database, any number of writers that wait for each other's rows.
 
     Args:
-        url: Where the server is.
+        url: Where the database is, as libpq reads it.
         patience: Seconds to wait for a server that is starting; None is as long as one should.
         pulse: Surrounds every attempt to connect, for who must show that it is alive; there is
             one attempt at a time then.
@@ -90,11 +57,14 @@ class PostgresBackend:
 
     errors: type[Exception] = psycopg.Error
     insert = staticmethod(postgresql.insert)
+    diagnose = staticmethod(diagnose)
+    has_refused = staticmethod(has_refused)
+    remedy = staticmethod(remedy)
 
-    def __init__(self, url: sa.URL, patience: float | None, pulse: Pulse | None = None) -> None:
-        self._url = url.set(drivername="postgresql+psycopg")
-        plain = url.set(drivername="postgresql")
-        self.name = mask_password(plain.render_as_string(hide_password=True))
+    def __init__(self, url: str, patience: float | None, pulse: Pulse | None = None) -> None:
+        self.name = mask_password(url)
+        self.hazard: str | None = None
+        self._parameters = parameters_of(url)
         self._patience = BUSY_SECONDS if patience is None else patience
         self._pulse = pulse or nullcontext
         if pulse is not None:
@@ -103,56 +73,89 @@ class PostgresBackend:
 
     def create_engines(self) -> tuple[sa.Engine, sa.Engine]:
         """See the port."""
-        reader = self._create_engine(_READING, pool_size=8).execution_options(
-            isolation_level="REPEATABLE READ", postgresql_readonly=True
-        )
+        reader = self._create_engine(_READING, pool_size=8, is_for_reading=True)
         return reader, self._create_engine(_WRITING, pool_size=4)
 
-    def _create_engine(self, timeouts: dict[str, str], pool_size: int) -> sa.Engine:
-        settings = timeouts | _SERVER_KEEPALIVES
-        options = " ".join(f"-c {name}={value}" for name, value in settings.items())
+    def _create_engine(
+        self, timeouts: dict[str, str], pool_size: int, *, is_for_reading: bool = False
+    ) -> sa.Engine:
         engine = sa.create_engine(
-            self._url,
+            "postgresql+psycopg://",  # where to is for `connect` to say
             pool_size=pool_size,
             pool_use_lifo=True,
             pool_pre_ping=True,  # a server that was restarted is no reason to fail
-            connect_args={"options": options, **_KEEPALIVES},
+            use_native_hstore=False,  # nobody has any here, and it would be asked for
             # An error's text may reach a log, and what is bound are orders.
             hide_parameters=True,
         )
-        sa.event.listen(engine, "handle_error", _hide_rows)
-        sa.event.listen(engine, "do_connect", self._connect)
+
+        def connect(
+            _dialect: object,
+            record: sa.pool.ConnectionPoolEntry,
+            _arguments: object,
+            options: dict[str, Any],
+        ) -> psycopg.Connection[Any]:
+            session = self._open_session(
+                timeouts, is_for_reading=is_for_reading, context=options["context"]
+            )
+            record.info["begin"] = session.begin
+            return session.connection
+
+        sa.event.listen(engine, "handle_error", hide_rows)
+        sa.event.listen(engine, "do_connect", connect)
+        sa.event.listen(engine, "begin", _begin)
         return engine
 
-    def _connect(
+    def _open_session(
         self,
-        _dialect: object,
-        _record: object,
-        arguments: tuple[str, ...] | list[Any],
-        options: dict[str, Any],
-    ) -> psycopg.Connection[Any]:
+        settings: dict[str, str],
+        *,
+        is_for_reading: bool = False,
+        context: AdaptContext | None = None,
+    ) -> Session:
         """Connect, and wait for a server that is starting."""
         deadline = time.monotonic() + self._patience
         while True:
             try:
                 with self._pulse():
-                    return psycopg.connect(*arguments, **options)
+                    session = open_session(
+                        self._parameters, settings, is_for_reading=is_for_reading, context=context
+                    )
             except psycopg.OperationalError as error:
-                state = _state(error) or ""
-                if time.monotonic() > deadline or state.startswith(_HOPELESS):
+                if time.monotonic() > deadline or diagnose(error) is Trouble.LASTING:
                     raise
                 time.sleep(_POLL_SECONDS)
+            else:
+                self.hazard = session.hazard
+                return session
 
     def exists(self) -> bool:
         """See the port: whoever reads it next is told what is wrong."""
         return True
 
     def making(self, is_made: Callable[[], bool], make: Callable[[], None]) -> None:
-        """See the port. Waits for the server, which may be starting, too."""
-        with self._connected() as connection:
-            connection.execute("SELECT pg_advisory_lock(%s)", (_MAKING,))
-            if not is_made():
-                make()
+        """See the port. Who makes one excludes the others in its transaction."""
+        if not is_made():
+            make()
+
+    def exclude_makers(self, connection: sa.Connection) -> None:
+        """See the port. Until the transaction ends, since a pooler may lend the session on."""
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MAKING})")
+
+    def in_the_way(self, connection: sa.Connection) -> str | None:
+        """See the port. Others may have tables here, if they have other names."""
+        schema = connection.exec_driver_sql("SELECT current_schema()").scalar()
+        if schema is None:
+            return "the search_path names no schema that there is"
+        names = [*tables.metadata.tables, *_INDEXES]
+        found = connection.exec_driver_sql(
+            "SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace"
+            " AND relname = ANY(%s) ORDER BY relname LIMIT 1",
+            (names,),
+        ).scalar()
+        if found is None:
+            return None
+        return f"the schema {schema} holds other tables, one with a name of the ledger's: {found}"
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -160,9 +163,15 @@ class PostgresBackend:
         yield
 
     def set_aside(self, close: Callable[[], None]) -> str | None:
-        """Move the tables into a schema of their own."""
+        """Move the ledger's tables, and nobody else's, into a schema of their own."""
         close()
-        with self._connected() as connection, connection.transaction():
+        session = self._open_session(_READING)
+        with session.connection as connection, connection.transaction():
+            if session.begin is not None:
+                raise LedgerUnavailable(
+                    f"ledger {self.name} is behind a pooler, which does not show who uses it; "
+                    "name the server itself in LEDGER_URL to set it aside"
+                )
             connection.execute("SELECT pg_advisory_xact_lock(%s)", (_MAKING,))
             others = connection.execute(
                 "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
@@ -174,20 +183,24 @@ class PostgresBackend:
                     f"ledger {self.name} is in use by another process; let that end, or use "
                     "another one"
                 )
-            tables = connection.execute(
-                "SELECT quote_ident(tablename) FROM pg_tables WHERE schemaname = current_schema()"
+            # Where the ledger is found, which need not be the first schema of the search_path.
+            ours = connection.execute(
+                "SELECT oid::regclass FROM pg_class WHERE relkind IN ('r', 'p')"
+                " AND relname = ANY(%s) AND relnamespace = ("
+                "SELECT relnamespace FROM pg_class WHERE oid = to_regclass(%s))",
+                ([*tables.metadata.tables], tables.ledger.name),
             ).fetchall()
-            if not tables:
+            if not ours:
                 return None
             aside = f"aside_{datetime.now(UTC):%Y%m%dt%H%M%S%f}"
             connection.execute(f"CREATE SCHEMA {aside}".encode())
-            for (table,) in tables:
+            for (table,) in ours:
                 connection.execute(f"ALTER TABLE {table} SET SCHEMA {aside}".encode())
         return f"in the schema {aside}"
 
     def beside(self, suffix: str) -> Path:
         """See the port."""
-        return Path("var", f"{self._url.database}-{suffix}").absolute()
+        return Path("var", f"{self._parameters.get('dbname')}-{suffix}").absolute()
 
     def write_rows(
         self,
@@ -201,19 +214,19 @@ class PostgresBackend:
             return 0
         statement = self._compiled.get((insert, columns))
         if statement is None:
-            statement = self._compiled[insert, columns] = _with_arrays(insert, columns)
-        arrays = tuple(_array(column) for column in zip(*rows, strict=True))
+            statement = self._compiled[insert, columns] = with_arrays(insert, columns)
+        arrays = tuple(as_array(column) for column in zip(*rows, strict=True))
         return connection.exec_driver_sql(statement, arrays).rowcount
 
     @staticmethod
     def bind_list(values: list[Any]) -> str:
         """See the port."""
-        return _array(tuple(values))
+        return as_array(tuple(values))
 
     @staticmethod
     def any_of(column: sa.ColumnElement[Any], parameter: str) -> sa.ColumnElement[bool]:
         """See the port."""
-        values: Any = sa.bindparam(parameter, type_=_Array(_name_of(column.type)))
+        values: Any = sa.bindparam(parameter, type_=Array(name_of(column.type)))
         return column == sa.func.any(values)
 
     @staticmethod
@@ -235,109 +248,10 @@ class PostgresBackend:
         found: str | None = connection.exec_driver_sql("SELECT ledger_id FROM ledger").scalar()
         return found
 
-    @staticmethod
-    def diagnose(error: BaseException) -> Trouble:
-        """See the port."""
-        state = _state(error)
-        if state is None and _is_of_the_driver(error):
-            return Trouble.OF_THE_DATA
-        if state is not None and state.startswith(_OF_THE_DATA):
-            return Trouble.OF_THE_DATA
-        return Trouble.LASTING if state and state.startswith(_LASTING) else Trouble.PASSING
 
-    @staticmethod
-    def has_refused(error: BaseException) -> bool:
-        """See the port. After an ERROR the transaction is rolled back; a FATAL tells nothing."""
-        diag = getattr(error, "diag", None)
-        return diag is not None and diag.severity_nonlocalized == "ERROR"
-
-    @staticmethod
-    def remedy(error: BaseException) -> str:
-        """See the port."""
-        state = _state(error)
-        # Without a state it is the connection that failed, and not the server that answered.
-        known = (what for sign, what in _REMEDIES.items() if (state or "08").startswith(sign))
-        said = str(error).partition("\n")[0]
-        return next(known, f"answers with an error ({said}); see to the server")
-
-    @contextmanager
-    def _connected(self) -> Iterator[psycopg.Connection[Any]]:
-        """Connect by hand, for what may take longer than a transaction."""
-        address = self._url.set(drivername="postgresql").render_as_string(hide_password=False)
-        connection = self._connect(None, None, (address,), {"autocommit": True, **_KEEPALIVES})
-        try:
-            yield connection
-        finally:
-            connection.close()
-
-
-def _state(error: BaseException) -> str | None:
-    """Find an error's SQLSTATE; libpq keeps none of a connection that was never made."""
-    state: str | None = getattr(error, "sqlstate", None)
-    if state is None and isinstance(error, psycopg.OperationalError):
-        return next((each for sign, each in _REFUSALS.items() if re.search(sign, str(error))), None)
-    return state
-
-
-def _is_of_the_driver(error: BaseException) -> bool:
-    """Whether the driver itself refused a value or a call, and no server was asked."""
-    kinds = psycopg.DataError | psycopg.ProgrammingError | psycopg.NotSupportedError
-    return isinstance(error, kinds)
-
-
-def _hide_rows(context: sa.ExceptionContext) -> None:
-    """Keep the first line alone of what the server says: the details behind it quote the row."""
-    if getattr(context.original_exception, "sqlstate", None) is None:
-        return
-    for error in (context.original_exception, context.sqlalchemy_exception):
-        if error is not None and error.args:
-            error.args = (str(error.args[0]).partition("\n")[0], *error.args[1:])
-
-
-class _Array(sa.types.UserDefinedType[str]):
-    """An array as ``_array`` writes it, cast where it is bound: so it is read once, not by row."""
-
-    cache_ok = True
-    render_bind_cast = True
-
-    def __init__(self, of: str) -> None:
-        self.of = of
-
-    def get_col_spec(self, **_: object) -> str:
-        """Its name in SQL."""
-        return f"{self.of}[]"
-
-
-def _name_of(kind: sa.types.TypeEngine[Any]) -> str:
-    return re.sub(r" COLLATE .*", "", kind.compile(dialect=_DIALECT))
-
-
-def _array(values: tuple[Any, ...]) -> str:
-    """Write values as PostgreSQL writes an array; the driver would take each one by itself."""
-    found = next((value for value in values if value is not None), None)
-    if isinstance(found, int):
-        words = ["NULL" if value is None else str(value) for value in values]
-    elif isinstance(found, bytes):
-        words = ["NULL" if value is None else rf'"\\x{value.hex()}"' for value in values]
-    else:
-        words = ["NULL" if value is None else f'"{value}"' for value in values]
-        if any("\\" in word or '"' in word[1:-1] for word in words):
-            words = ["NULL" if value is None else _quoted(value) for value in values]
-    return "{" + ",".join(words) + "}"
-
-
-def _quoted(value: str) -> str:
-    escaped = value.replace("\\", r"\\").replace('"', r"\"")
-    return f'"{escaped}"'
-
-
-def _with_arrays(insert: sa.Insert, columns: tuple[str, ...]) -> str:
-    """Write an INSERT that takes its rows from arrays, in place of a list of values."""
-    table = insert.table
-    compiled = str(insert.compile(dialect=_DIALECT, column_keys=list(columns)))
-    types = [_name_of(table.columns[name].type) for name in columns]
-    arrays = ", ".join(f"%s::{each}[]" for each in types)
-    names = ", ".join(f'"{name}"' for name in columns)
-    head = f"INSERT INTO {table.name} ({names}) SELECT * FROM unnest({arrays})"  # noqa: S608
-    conflict = compiled.partition(" ON CONFLICT ")
-    return head + "".join(conflict[1:]) if conflict[1] else head
+def _begin(connection: sa.Connection) -> None:
+    """Begin what the driver does not begin by itself: a transaction of a session that is shared."""
+    begin = connection.info["begin"]
+    if begin is not None:
+        driver: Any = connection.connection.driver_connection
+        driver.execute(begin)

@@ -61,6 +61,7 @@ class SqliteBackend:
     """
 
     errors: type[Exception] = sqlite3.Error
+    hazard: str | None = None
     insert = staticmethod(sqlite.insert)
 
     def __init__(self, url: sa.URL, patience: float | None = None) -> None:
@@ -142,6 +143,15 @@ class SqliteBackend:
             raise LedgerUnavailable(
                 f"ledger {self.name} {_REMEDIES['unable to open']} ({error.strerror})"
             ) from None
+
+    def exclude_makers(self, connection: sa.Connection) -> None:
+        """See the port. Whoever makes one has its turn already."""
+
+    def in_the_way(self, connection: sa.Connection) -> str | None:
+        """See the port. A file is somebody's as a whole."""
+        return (
+            "the database holds other tables" if sa.inspect(connection).get_table_names() else None
+        )
 
     def set_aside(self, close: Callable[[], None]) -> str | None:
         """See the port. Renames the file."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tests.eventually import eventually
 from tests.integration.test_commands import assert_shape
 from tests.integration.test_faults import FAULTS, SETTING
-from tests.orderly import Orderly, assert_one_line, assert_refused, finish
+from tests.orderly import Orderly, assert_one_line, assert_refused, finish, told_by
 from tests.scaled import write_orders
 
 if TYPE_CHECKING:
@@ -110,8 +110,7 @@ def test_produce_counts_what_it_took_in_and_leaves_it_open(scaled: Scaled) -> No
     assert counts == [101, 100, 0, 1]
 
     again = scaled("produce", orders)
-    said = [line for line in again.err.splitlines() if not line.startswith("running: ")]
-    assert (again.code, said) == (0, []), again
+    assert (again.code, told_by(again.err)) == (0, []), again
     rows = dict(line.split(None, 1) for line in again.out.splitlines())
     assert (rows["received"], rows["created"], rows["duplicates"]) == ("101", "0", "100")
     assert not {"paid", "open", "verified"} & set(rows)
@@ -133,7 +132,7 @@ def test_a_folder_for_rejects_is_made_only_for_rejects(scaled: Scaled) -> None:
     assert scaled.produce("--orders", "5", "--seed", "2")["created"] == 5
     refused = scaled("produce", "--orders", "5", "--seed", "3", bad, "--json")
     assert refused.code == 2
-    (told,) = refused.err.splitlines()
+    (told,) = told_by(refused.err)
     assert told.startswith(f"orderly: --rejects {var}/")
     assert told.endswith("name another file")
 

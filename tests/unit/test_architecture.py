@@ -77,7 +77,11 @@ USERS = {
         *("shared.queue.redis_queue", "shared.queue.closed_job"),
         *("services.payment.job", "services.payment.rq_worker"),
     },
-    "psycopg": {"shared.ledger.postgres"},
+    "shared.ledger.postgres_session": {"shared.ledger.postgres"},
+    "shared.ledger.postgres_errors": {"shared.ledger.postgres"},
+    "psycopg": {
+        f"shared.ledger.{name}" for name in ("postgres", "postgres_session", "postgres_errors")
+    },
 }
 
 

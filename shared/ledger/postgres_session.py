@@ -1,0 +1,167 @@
+"""Sessions with PostgreSQL: what the URL says, what is set in them, whether a pooler shares them.
+
+Behind a pooler a session is lent for a transaction, and whatever is set in it stays for the next
+client: there, each transaction sets for itself what it needs, and nothing is prepared.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import parse_qs, urlsplit
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from shared.errors import ConfigurationError
+from shared.passwords import mask_password
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from psycopg.abc import AdaptContext
+
+APPLICATION = "orderly"
+
+# What LEDGER_URL says comes first.
+_DEFAULTS = {
+    "keepalives_idle": "5",
+    "keepalives_interval": "2",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "10000",
+    "connect_timeout": "5",
+}
+_SERVER_KEEPALIVES = {
+    "tcp_keepalives_idle": "5",
+    "tcp_keepalives_interval": "2",
+    "tcp_keepalives_count": "3",
+}
+_DURABLE = "synchronous_commit"
+# What a database or a role has set holds, but for the one value with which a crash of the server
+# loses what was acknowledged. Set at any rate, so that no change of the server's files can follow.
+_IS_DURABLE = f"coalesce(nullif(current_setting('{_DURABLE}'), 'off'), 'on')"
+_HAZARD = (
+    "(SELECT string_agg(name || '=off', ', ') FROM (VALUES ('fsync'), ('full_page_writes'))"
+    " AS careful (name) WHERE current_setting(name) = 'off')"
+)
+
+
+class Session(NamedTuple):
+    """A new session.
+
+    Attributes:
+        connection: The driver's.
+        begin: What each transaction begins with, since a pooler shares the session; None where
+            the session is ours and the driver begins.
+        hazard: Which settings of the server lose commits in a power cut, if any.
+    """
+
+    connection: psycopg.Connection[Any]
+    begin: str | None
+    hazard: str | None
+
+
+def parameters_of(url: str) -> dict[str, Any]:
+    """Read a URL as libpq does.
+
+    Raises:
+        ConfigurationError: It cannot be read, or has a parameter that there is not.
+    """
+    try:
+        found = conninfo_to_dict(url)
+    except psycopg.ProgrammingError as error:
+        # A piece of a password with unescaped characters would look like another parameter.
+        is_open = "password=" not in urlsplit(url).query.lower()
+        said = str(error).strip().partition("\n")[0] if is_open else "its query cannot be read"
+        raise ConfigurationError(f"LEDGER_URL={mask_password(url)!r}: {said}") from None
+    hosts = parse_qs(urlsplit(url).query).get("host", [])
+    if len(hosts) > 1:  # as SQLAlchemy's URLs have several
+        names, ports = zip(*(_host_and_port(host) for host in hosts), strict=True)
+        found |= {"host": ",".join(names)} | ({"port": ",".join(ports)} if any(ports) else {})
+    return _DEFAULTS | found | {"application_name": APPLICATION}
+
+
+def _host_and_port(text: str) -> tuple[str, str]:
+    host, mark, port = text.rpartition(":")
+    return (host, port) if mark and port.isdigit() else (text, "")
+
+
+def open_session(
+    parameters: Mapping[str, Any],
+    settings: Mapping[str, str],
+    *,
+    is_for_reading: bool = False,
+    context: AdaptContext | None = None,
+) -> Session:
+    """Connect, and see to it that the settings are in force: in the session, if it is ours alone.
+
+    Args:
+        parameters: Where to, as ``parameters_of`` found it.
+        settings: The server's, with their values; those that the URL's ``options`` name are left.
+        is_for_reading: Whether each transaction has one snapshot and may write nothing.
+        context: How the driver turns values into Python's.
+
+    Raises:
+        psycopg.OperationalError: The server, or a pooler, cannot be reached or refuses.
+    """
+    connection = psycopg.connect(**parameters, context=context, autocommit=True)
+    try:
+        return _settle_in(connection, settings, is_for_reading=is_for_reading)
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _settle_in(
+    connection: psycopg.Connection[Any], settings: Mapping[str, str], *, is_for_reading: bool
+) -> Session:
+    theirs = options_of(connection.info.options)
+    ours = {name: value for name, value in settings.items() if name not in theirs}
+    # libpq knows the process that answered: a pooler, if it is not the one that works for us.
+    pid = connection.info.backend_pid
+    setting = _setting(ours | _SERVER_KEEPALIVES, where=f"pg_backend_pid() = {pid}")
+    looking = connection.execute(f"SELECT pg_backend_pid(), {_HAZARD}, ({setting})".encode())
+    ((found, hazard, _),) = looking.fetchall()
+    level = psycopg.IsolationLevel.READ_COMMITTED
+    if is_for_reading:
+        level = psycopg.IsolationLevel.REPEATABLE_READ
+    if found == pid:
+        connection.autocommit = False
+        connection.isolation_level = level
+        connection.read_only = is_for_reading or None
+        return Session(connection, None, hazard)
+    connection.prepare_threshold = None
+    begin = f"BEGIN ISOLATION LEVEL {level.name.replace('_', ' ')}"
+    begin += " READ ONLY" if is_for_reading else ""
+    # The pooler may have dropped the URL's options: they are set with the rest.
+    begin += f"; {_setting(ours | theirs, is_local=True)}"
+    connection.execute(f"{begin}; ROLLBACK".encode())  # not every pooler lets one begin at all
+    return Session(connection, begin, hazard)
+
+
+def _setting(settings: Mapping[str, str], *, is_local: bool = False, where: str = "true") -> str:
+    """Write a SELECT that sets: for the transaction, or for the session."""
+    rows = [f"({_quoted(name)}, {_quoted(value)})" for name, value in settings.items()]
+    rows = [f"('{_DURABLE}', {_IS_DURABLE})", *rows]
+    how = str(is_local).lower()
+    return (
+        f"SELECT count(set_config(name, value, {how}))"  # noqa: S608  quoted above
+        f" FROM (VALUES {', '.join(rows)}) AS ours (name, value) WHERE {where}"
+    )
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def options_of(text: str) -> dict[str, str]:
+    r"""Read ``options`` as a server does: ``-c name=value --name=value``, ``\`` before a blank."""
+    words = iter([re.sub(r"\\(.)", r"\1", word) for word in re.findall(r"(?:\\.|\S)+", text)])
+    found: dict[str, str] = {}
+    for word in words:
+        setting = next(words, "") if word == "-c" else word.removeprefix("-c")
+        name, mark, value = setting.removeprefix("--").partition("=")
+        if mark:
+            found[name.replace("-", "_").lower()] = value
+    found.pop(_DURABLE, None)
+    return found
