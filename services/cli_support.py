@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 
 import typer
 
+from services.suspension import stop_between_turns
 from shared.errors import OrderlyError, OutputUnavailable
 from shared.texts import LINE, legible
 
@@ -39,6 +40,7 @@ def reporting(command: Callable[P, R]) -> Callable[P, R]:
     @wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         _print_anything()
+        stop_between_turns()
         try:
             with _writing_out():
                 return command(*args, **kwargs)

@@ -8,9 +8,14 @@ import os
 import signal
 import sys
 import threading
+import time
 from multiprocessing.connection import wait
 
+from services.signals import OF_TERMINALS
+from services.suspension import stop_between_turns
+
 _PR_SET_PDEATHSIG = 1
+_LOOK_SECONDS = 1.0
 
 
 def follow_parent() -> None:
@@ -27,16 +32,23 @@ def follow_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
     def watch() -> None:
-        wait([parent.sentinel])
+        try:
+            wait([parent.sentinel])
+        except OSError:  # it cannot be waited for: look now and then
+            while os.getppid() == parent.pid:
+                time.sleep(_LOOK_SECONDS)
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, name="parent-watch", daemon=True).start()
 
 
 def leave_signals_to_parent() -> None:
-    """Ignore SIGINT: a terminal sends it to the whole group, and the parent decides.
+    """Ignore SIGINT and SIGHUP: a terminal sends them to the whole group, and the parent decides.
 
     SIGTERM keeps its default action: a worker that is told to go by name goes, and is replaced.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    stop_between_turns()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, OF_TERMINALS)  # they were withheld until now

@@ -1,4 +1,8 @@
-"""What SIGINT and SIGTERM mean to a pipeline: drain at the first, stop at once at the second."""
+"""What SIGINT and SIGTERM mean to a pipeline: drain at the first, stop at once at the second.
+
+A signal that is ignored when the process starts stays ignored: that is what ``nohup`` is for, and
+how a shell keeps Ctrl-C from what runs in its background.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +13,28 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 _HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+OF_TERMINALS = (
+    *(signal.SIGINT, signal.SIGHUP),
+    *(signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU),
+)
+"""What a terminal sends to a whole process group."""
+
+
+@contextmanager
+def withheld(numbers: Iterable[signal.Signals] = OF_TERMINALS) -> Iterator[None]:
+    """Start processes in this block: they begin with these signals blocked, and may unblock them.
+
+    So none can hit a process that has not said yet what it makes of it.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class StopRequests:
@@ -41,7 +64,8 @@ class StopRequests:
     def handled(self) -> Iterator[None]:
         """Handle the signals while the block lasts; call it in the main thread."""
         before = {number: signal.getsignal(number) for number in _HANDLED}
-        for number in _HANDLED:
+        before = {number: each for number, each in before.items() if each is not signal.SIG_IGN}
+        for number in before:
             signal.signal(number, lambda *_: self.request())
         try:
             yield

@@ -12,11 +12,13 @@ import queue
 import signal
 import time
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, NamedTuple
 
 from services.payment import worker as payment
 from services.payment.vitals import Vitals
+from services.signals import withheld
 from shared.errors import WorkersFailed
 from shared.logs import Logger
 from shared.metrics import Meter
@@ -127,6 +129,8 @@ class Supervisor:
         self._condemned: queue.SimpleQueue[int] = queue.SimpleQueue()
         # Fork is unsafe from a process that has threads.
         self.context = multiprocessing.get_context("spawn")
+        with withheld([signal.SIGHUP]):  # it would be a closed terminal's first victim
+            resource_tracker.ensure_running()
         self.workers: list[Worker] = []
 
     def start(self, count: int) -> None:
@@ -150,7 +154,8 @@ class Supervisor:
         process = self.context.Process(
             target=payment.main, args=(assignment,), name=f"payment-{slot}", daemon=True
         )
-        process.start()
+        with withheld():
+            process.start()
         return process
 
     def watch(self, timeout: float) -> None:

@@ -65,8 +65,8 @@ def main(assignment: Assignment) -> None:
     """Be a payment worker: what a supervisor starts as a process of its own."""
     settings, vitals = assignment.settings, assignment.vitals
     try:
-        follow_parent()
         leave_signals_to_parent()
+        follow_parent()
         os.nice(assignment.niceness)
         set_up_logs(settings)
         ledger, rounds = _prepare(settings, vitals)
