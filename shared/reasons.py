@@ -8,7 +8,9 @@ from shared.errors import Reason
 from shared.texts import legible, shown
 
 if TYPE_CHECKING:
-    from pydantic import ValidationError
+    from collections.abc import Iterable
+
+    from pydantic_core import ErrorDetails
 
 ID_PATTERN = r"^[A-Za-z0-9._:-]*$"
 PRINTABLE_PATTERN = r"^(?: |[^\p{C}\p{Z}])*$"
@@ -46,36 +48,44 @@ _WITHOUT_VALUE = {
     "json_invalid",
 }
 _SHOWN = 60
+MOST_REASONS = 20
+"""Most rules that are told of an order: whoever breaks more sees what is wrong by these."""
+
+_AND_MORE = Reason("order", f"breaks more rules than these {MOST_REASONS}")
 
 
-def reasons_of(error: ValidationError) -> list[Reason]:
-    """Say in an operator's words what pydantic found."""
+def reasons_of(details: Iterable[ErrorDetails]) -> list[Reason]:
+    """Say in an operator's words what pydantic found, as far as that is worth reading."""
     reasons: list[Reason] = []
-    for detail in error.errors(include_url=False):
-        kind, context = detail["type"], detail.get("ctx", {})
+    for detail in details:
+        kind = detail["type"]
         if kind == "too_short" and reasons:
             continue  # pydantic counts only the items that were valid
         if kind == "datetime_type":
             continue  # a text is no datetime; what is wrong with the text follows
-        if kind == "string_pattern_mismatch":
-            rule = _PATTERN_RULES[context["pattern"]]
-        elif kind.startswith(("datetime", "timezone")):
-            rule = "must be a time that exists, with an offset"
-        elif kind == "json_invalid":
-            # The parser saw one line: which one of the file, the place says.
-            rule = f"must be JSON ({context['error'].replace('line 1 column', 'column')})"
-        elif kind == "literal_error" and detail["loc"][-1] == "schema_version":
-            rule = f"must be {context['expected']}"
-        else:
-            rule = _RULES[kind].format(**context) if kind in _RULES else detail["msg"]
-        where = _place(detail["loc"])
-        if kind == "total_range":
-            where = "total"
+        where = "total" if kind == "total_range" else _place(detail["loc"])
         value = "" if kind in _WITHOUT_VALUE else _show(detail["input"])
-        reason = Reason(where, rule, value)
-        if reason not in reasons:
-            reasons.append(reason)
+        reason = Reason(where, _rule(detail), value)
+        if reason in reasons:
+            continue
+        if len(reasons) == MOST_REASONS:
+            return [*reasons, _AND_MORE]
+        reasons.append(reason)
     return reasons
+
+
+def _rule(detail: ErrorDetails) -> str:
+    kind, context = detail["type"], detail.get("ctx", {})
+    if kind == "string_pattern_mismatch":
+        return _PATTERN_RULES[context["pattern"]]
+    if kind.startswith(("datetime", "timezone")):
+        return "must be a time that exists, with an offset"
+    if kind == "json_invalid":
+        # The parser saw one line: which one of the file, the place says.
+        return f"must be JSON ({context['error'].replace('line 1 column', 'column')})"
+    if kind == "literal_error" and detail["loc"][-1] == "schema_version":
+        return f"must be {context['expected']}"
+    return _RULES[kind].format(**context) if kind in _RULES else detail["msg"]
 
 
 def _place(loc: tuple[int | str, ...]) -> str:

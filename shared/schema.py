@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple, Se
 from pydantic import (
     BaseModel,
     ConfigDict,
+    FailFast,
     Field,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
@@ -26,17 +27,19 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from pydantic_core import PydanticCustomError, core_schema
+from pydantic_core import PydanticCustomError, core_schema, from_json
 
 from shared.currencies import Currency  # noqa: TC001  pydantic reads it
 from shared.errors import InvalidBatch, InvalidOrder, Reason
 from shared.reasons import ID_PATTERN, PRINTABLE_PATTERN, RFC3339_PATTERN, reasons_of
 from shared.texts import legible
+from shared.weight import MOST_ITEMS, check_weight
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from pydantic.json_schema import JsonSchemaValue
+    from pydantic_core import ErrorDetails
 
 SCHEMA_VERSION: Final = 1
 MAX_TOTAL = 2**63 - 1
@@ -107,7 +110,9 @@ class Order(_Model):
     customer_id: Id
     currency: Currency
     placed_at: Annotated[datetime, _UtcTime]
-    items: Annotated[tuple[LineItem, ...], Field(min_length=1, max_length=500)]
+    # A thousand bad ones would cost a hundred times what a thousand good ones do: _all_findings
+    # looks at the others when it is known that there are not too many.
+    items: Annotated[tuple[LineItem, ...], Field(min_length=1, max_length=MOST_ITEMS), FailFast()]
 
     @property
     def total(self) -> int:
@@ -132,7 +137,7 @@ class OrderBatch(_Model):
     partition: Annotated[int, Field(ge=0)]
     first: Annotated[int, Field(ge=0, description="journal number of the first order")]
     last: Annotated[int, Field(ge=0, description="journal number of the last order")]
-    orders: tuple[Order, ...]
+    orders: Annotated[tuple[Order, ...], FailFast()]
 
     @model_validator(mode="after")
     def _numbers_match(self) -> Self:
@@ -167,7 +172,9 @@ class Payment(_Model):
     worker: str
 
 
+_MOST_FINDINGS = 1000
 _parse_order = Order.__pydantic_validator__.validate_json
+_check_item = LineItem.__pydantic_validator__.validate_python
 _parse_batch = OrderBatch.__pydantic_validator__.validate_json
 _dump_order = Order.__pydantic_serializer__.to_json
 
@@ -176,12 +183,13 @@ def parse_order(raw: bytes | str) -> tuple[Order, bytes]:
     """Parse one JSON order; return it with its canonical encoding.
 
     Raises:
-        InvalidOrder: With every rule that it breaks.
+        InvalidOrder: With the rules that it breaks.
     """
+    check_weight(raw)
     try:
         order = _parse_order(raw)
     except ValidationError as error:
-        raise InvalidOrder(reasons_of(error)) from None
+        raise InvalidOrder(reasons_of(_all_findings(error, lambda: from_json(raw)))) from None
     canonical = _dump_order(order)
     if canonical != raw:
         # JSON leaves open which of two equal keys counts; where money hangs on it, neither does.
@@ -193,12 +201,12 @@ def build_order(fields: dict[str, Any]) -> tuple[Order, bytes]:
     """Validate an order given as Python values; return it with its canonical encoding.
 
     Raises:
-        InvalidOrder: With every rule that it breaks.
+        InvalidOrder: With the rules that it breaks.
     """
     try:
         order = Order.model_validate(fields)
     except ValidationError as error:
-        raise InvalidOrder(reasons_of(error)) from None
+        raise InvalidOrder(reasons_of(_all_findings(error, lambda: fields))) from None
     return order, _dump_order(order)
 
 
@@ -238,7 +246,10 @@ def decode_batch(raw: bytes | str) -> OrderBatch:
     try:
         batch: OrderBatch = _parse_batch(raw)
     except ValidationError as error:
-        raise InvalidBatch("; ".join(str(reason) for reason in reasons_of(error)[:3])) from None
+        if error.error_count() > _MOST_FINDINGS:
+            raise InvalidBatch(f"it breaks {error.error_count():,} rules") from None
+        found = reasons_of(error.errors(include_url=False))
+        raise InvalidBatch("; ".join(map(str, found[:3]))) from None
     return batch
 
 
@@ -281,6 +292,30 @@ def read_header(raw: bytes) -> BatchHeader:
     return BatchHeader(
         batch.ledger_id, batch.partition, batch.first, batch.last, is_nudge=not batch.orders
     )
+
+
+def _all_findings(error: ValidationError, fields: Callable[[], Any]) -> Iterator[ErrorDetails]:
+    """What is wrong with an order, and with its items after the first bad one."""
+    is_expanded = False
+    for detail in error.errors(include_url=False):
+        if len(detail["loc"]) < 2 or detail["loc"][0] != "items":  # noqa: PLR2004  items, index
+            yield detail
+        elif not is_expanded:
+            yield from _item_findings(fields()["items"])
+            is_expanded = True
+
+
+def _item_findings(items: Sequence[Any]) -> Iterator[ErrorDetails]:
+    if len(items) > MOST_ITEMS:
+        limit = {"max_length": MOST_ITEMS}
+        yield {"type": "too_long", "loc": ("items",), "msg": "", "input": None, "ctx": limit}
+        return
+    for index, item in enumerate(items):
+        try:
+            _check_item(item)
+        except ValidationError as error:
+            for detail in error.errors(include_url=False):
+                yield {**detail, "loc": ("items", index, *detail["loc"])}
 
 
 def _refuse_repeated_keys(raw: bytes | str) -> None:

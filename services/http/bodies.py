@@ -49,7 +49,7 @@ def refuse_longer(request: Request, most: int) -> None:
 async def read_body(request: Request, most: int) -> bytes:
     """Read a body that should be short."""
     refuse_longer(request, most)
-    body = b""
+    body = bytearray()
     try:
         async for chunk in request.stream():
             body += chunk
@@ -61,7 +61,7 @@ async def read_body(request: Request, most: int) -> bytes:
                 )
     except ClientDisconnect:
         raise Problem("malformed-request", "the connection ended in mid-body") from None
-    return body
+    return bytes(body)
 
 
 async def read_model(request: Request, model: type[M]) -> M:

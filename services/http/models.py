@@ -217,6 +217,12 @@ def _components() -> dict[str, Any]:
                 "order_id": {"type": ["string", "null"]},
                 "code": {"enum": [202, 200, 409, 422, 503, 504]},
                 "error": text,
+                "skipped": {
+                    "type": "integer",
+                    "minimum": 1,
+                    "description": "in the last answer to a body of which more was refused than "
+                    "accepted: this line, and those after it, that were not looked at",
+                },
             },
             "examples": [{"line": 1, "order_id": "a-1", "code": 202}],
         },

@@ -2,7 +2,8 @@
 
 While the pipeline is full nothing more is read, and TCP slows the sender down. Answers are kept
 until the body has been read, so that a sender who sends everything before it reads cannot deadlock
-with us: those of a long body in a temporary file.
+with us: those of a long body in a temporary file. A body of little but bad lines would make many
+times its size of answers: the rest of it is only counted.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import tempfile
+import time
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
@@ -32,6 +34,13 @@ if TYPE_CHECKING:
 
 MOST_BYTES = 1024 * 1024 * 1024
 """A longer body is refused: its answers have to be kept somewhere."""
+
+MOST_REFUSED = 1000
+"""Lines that may be refused, and more as long as as many are accepted."""
+
+_ERROR_CHARACTERS = 300
+_TURN_SECONDS = 0.01
+"""How long lines may be parsed until others get their turn."""
 
 _CLOSING_SECONDS = 0.25
 _SPOOL_BYTES = 4 * 1024 * 1024
@@ -66,6 +75,9 @@ class Bulk:
         self._metrics = metrics
         self._answers: IO[bytes] = tempfile.SpooledTemporaryFile(_SPOOL_BYTES)  # noqa: SIM115
         self._refusal: str | None = None
+        self._accepted = 0
+        self._refused = 0
+        self._first_skipped = 0
 
     async def take(self, body: AsyncIterator[bytes]) -> None:
         """Take every line in, in order; return when the body has been read.
@@ -74,15 +86,21 @@ class Bulk:
         again keeps its order. A line without an answer was not accepted.
         """
         splitter = LineSplitter()
-        size = 0
+        size = ends = 0
+        last = b"\n"
         while (chunk := await self._next(body)) is not None:
             size += len(chunk)
             if size > MOST_BYTES:
-                too_long = f"the body has more than {MOST_BYTES:,} bytes; send the rest by itself"
-                self._write([_Entry(splitter.number, None, code=422, error=too_long)])
+                why = f"the body has more than {MOST_BYTES:,} bytes; send the rest by itself"
+                self._write_down(_Entry(self._first_skipped or splitter.number, None, error=why))
                 return
-            await self._take(splitter.feed(chunk))
-        if not self._door.is_closing:
+            if not self._first_skipped:
+                await self._take(splitter.feed(chunk))
+            ends += chunk.count(b"\n")
+            last = chunk or last
+        if self._first_skipped:
+            self._say_skipped(ends + (not last.endswith(b"\n")))
+        elif not self._door.is_closing:
             await self._take(splitter.end())
 
     def answers(self) -> Iterator[bytes]:
@@ -107,11 +125,49 @@ class Bulk:
         return None
 
     async def _take(self, lines: Iterator[Line]) -> None:
-        entries = [self._parse(line) for line in lines if line.text.strip()]
-        for start in range(0, len(entries), self._door.most):
-            part = entries[start : start + self._door.most]
-            await self._accept([entry for entry in part if entry.candidate is not None])
-            self._write(part)
+        """Take lines in, until too many have been refused; others get their turn meanwhile."""
+        part: list[_Entry] = []
+        bad = 0
+        turn = time.monotonic() + _TURN_SECONDS
+        for line in lines:
+            if line.text.strip():
+                part.append(self._parse(line))
+                bad += part[-1].candidate is None
+            if len(part) == self._door.most or self._is_too_much(bad, len(part) - bad):
+                await self._answer(part)
+                part, bad = [], 0
+                if self._is_too_much():
+                    self._first_skipped = line.number + 1
+                    return
+            if time.monotonic() > turn:
+                await asyncio.sleep(0)
+                turn = time.monotonic() + _TURN_SECONDS
+        await self._answer(part)
+
+    async def _answer(self, part: list[_Entry]) -> None:
+        await self._accept([entry for entry in part if entry.candidate is not None])
+        for entry in part:
+            self._metrics.verdict(_VERDICTS[entry.code])
+            self._write_down(entry)
+            if entry.error is None:
+                self._accepted += 1
+            else:
+                self._refused += 1
+
+    def _is_too_much(self, refused: int = 0, accepted: int = 0) -> bool:
+        """Whether too many are refused, with so many more of each kind."""
+        refused += self._refused
+        return refused >= MOST_REFUSED and refused > self._accepted + accepted
+
+    def _say_skipped(self, lines: int) -> None:
+        """Say how many of the body's lines were not looked at."""
+        skipped = lines - self._first_skipped + 1
+        if skipped > 0:
+            why = (
+                f"{self._refused:,} lines were refused, more than were accepted: this line and the "
+                f"{skipped - 1:,} after it were not looked at"
+            )
+            self._write_down(_Entry(self._first_skipped, None, error=why), skipped)
 
     def _parse(self, line: Line) -> _Entry:
         if line.is_too_long:
@@ -152,11 +208,15 @@ class Bulk:
         for entry in entries:
             entry.error = f"{self._refusal}; send it again"
 
-    def _write(self, entries: list[_Entry]) -> None:
-        for entry in entries:
-            self._metrics.verdict(_VERDICTS[entry.code])
-            answer = {"line": entry.line, "order_id": entry.order_id, "code": entry.code}
-            if entry.error is not None:
-                answer["error"] = entry.error
-            text = json.dumps(answer, ensure_ascii=False)
-            self._answers.write(text.encode("utf-8", errors="backslashreplace") + b"\n")
+    def _write_down(self, entry: _Entry, skipped: int = 0) -> None:
+        answer = {"line": entry.line, "order_id": entry.order_id, "code": entry.code}
+        if entry.error is not None:
+            answer["error"] = _shortened(entry.error)
+        if skipped:
+            answer["skipped"] = skipped
+        text = json.dumps(answer, ensure_ascii=False)
+        self._answers.write(text.encode("utf-8", errors="backslashreplace") + b"\n")
+
+
+def _shortened(error: str) -> str:
+    return error if len(error) <= _ERROR_CHARACTERS else f"{error[:_ERROR_CHARACTERS]}…"

@@ -10,6 +10,7 @@ from services.producer.source import PAUSE, Accepted, CutOff, Place, Rejected
 from services.producer.streams import LINE_BYTES
 from shared.errors import InvalidOrder, Reason
 from shared.schema import parse_order
+from shared.weight import check_weight
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -64,7 +65,8 @@ def _check_whole(line: Line) -> None:
 def read_id(text: bytes) -> str | None:
     """Find the id of an order that is invalid in some other way."""
     try:
+        check_weight(text)
         found = from_json(text).get("order_id")
-    except (ValueError, AttributeError):
+    except (InvalidOrder, ValueError, AttributeError):
         return None
-    return found if isinstance(found, str) else None
+    return found[:64] if isinstance(found, str) else None

@@ -190,9 +190,9 @@ def test_a_body_that_is_announced_as_too_large_is_refused_before_it_comes(shop: 
 
 def test_who_sends_everything_before_reading_anything_is_served(shop: Server) -> None:
     """Neither the answers nor the body fit into any buffer between the two."""
-    bad = b"{}\n"
+    bad = b'{"a":0,"b":0,"c":0,"d":0,"e":0}\n'
     good = [line(f"deaf-{number}", f"c-{number % 97}") + b"\n" for number in range(3000)]
-    body = b"".join(each + bad * 9 for each in good)
+    body = b"".join((each + bad) * 5 for each in good)
     with shop.connected() as connection:
         connection.sendall(HEAD + b"connection: close\r\ncontent-length: %d\r\n\r\n" % len(body))
         connection.sendall(body)
@@ -201,9 +201,8 @@ def test_who_sends_everything_before_reading_anything_is_served(shop: Server) ->
     assert head.startswith(b"HTTP/1.1 200 ")
     found = answers(b"".join(unchunked(rest)))
     assert len(rest) > 4 * MIB
-    assert codes(found) == [
-        (number, 202 if number % 10 == 1 else 422) for number in range(1, 30_001)
-    ]
+    pattern = [202, *(422, 200) * 4, 422]
+    assert codes(found) == [(number, pattern[(number - 1) % 10]) for number in range(1, 30_001)]
 
 
 def unchunked(body: bytes) -> Iterator[bytes]:
@@ -215,6 +214,39 @@ def unchunked(body: bytes) -> Iterator[bytes]:
             return
         yield body[end + 2 : end + 2 + size]
         at = end + 2 + size + 2
+
+
+@pytest.mark.parametrize(
+    "bad", [b"x\n", b"{}\n", b'{"order_id":"%s"}\n' % (b"i" * 9000), b"[" * 9000 + b"\n"]
+)
+def test_a_body_of_bad_lines_is_looked_at_as_far_as_is_worth_it(shop: Server, bad: bytes) -> None:
+    body = bad * (MIB // len(bad) + 2000)
+    sent = body.count(b"\n")
+    for ending in (b"", b"x", b"\n\n"):
+        *refused, last = found = shop.bulk(body + ending)
+        assert codes(refused) == [(number, 422) for number in range(1, 1001)]
+        skipped = sent + ending.count(b"\n") + (ending == b"x") - 1000
+        assert last == {
+            "line": 1001,
+            "order_id": None,
+            "code": 503,
+            "error": "1,000 lines were refused, more than were accepted: this line and the "
+            f"{skipped - 1:,} after it were not looked at",
+            "skipped": skipped,
+        }
+        assert len(json.dumps(found)) < MIB / 2
+
+
+def test_a_thousand_bad_lines_and_no_more_are_all_answered(shop: Server) -> None:
+    assert codes(shop.bulk(b"x\n" * 1000)) == [(number, 422) for number in range(1, 1001)]
+
+
+def test_where_more_is_accepted_than_refused_every_line_is_looked_at(shop: Server) -> None:
+    good, bad = line("worth-it") + b"\n", b"x\n"
+    found = shop.bulk(good * 1500 + bad * 1499 + good)
+    assert [answer["code"] for answer in found] == [202, *[200] * 1499, *[422] * 1499, 200]
+    *_, last = shop.bulk(good * 1500 + bad * 1500 + bad + good)
+    assert (last["line"], last["skipped"]) == (3002, 1)
 
 
 @pytest.mark.parametrize("cut", [b"", b"half", b"whole"])

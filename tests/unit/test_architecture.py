@@ -45,8 +45,8 @@ FORBIDDEN = [
 LOWEST = tuple(
     f"shared.{name}"
     for name in (
-        *("schema", "reasons", "errors", "settings", "environment", "passwords", "currencies"),
-        *("clock", "metrics", "collector", "texts"),
+        *("schema", "reasons", "weight", "errors", "settings", "environment", "passwords"),
+        *("currencies", "clock", "metrics", "collector", "texts"),
     )
 )
 # Nobody imports these but those that are named: the ways in, and what belongs to one mode or one
