@@ -22,6 +22,7 @@ from services.producer.streams import LineSplitter
 from shared.errors import InvalidOrder, LedgerUnavailable, LedgerUncertain
 from shared.ledger.journal import Verdict
 from shared.schema import parse_order
+from shared.texts import legible
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -211,12 +212,8 @@ class Bulk:
     def _write_down(self, entry: _Entry, skipped: int = 0) -> None:
         answer = {"line": entry.line, "order_id": entry.order_id, "code": entry.code}
         if entry.error is not None:
-            answer["error"] = _shortened(entry.error)
+            answer["error"] = legible(entry.error, _ERROR_CHARACTERS)
         if skipped:
             answer["skipped"] = skipped
         text = json.dumps(answer, ensure_ascii=False)
         self._answers.write(text.encode("utf-8", errors="backslashreplace") + b"\n")
-
-
-def _shortened(error: str) -> str:
-    return error if len(error) <= _ERROR_CHARACTERS else f"{error[:_ERROR_CHARACTERS]}…"
