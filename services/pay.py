@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from services.asking import ENDING, Asker
 from services.console import equation
 from services.modes import new_pipeline
 from services.payment.gateway import load_gateway
@@ -28,6 +29,7 @@ def pay(settings: Settings, say: Callable[[str], None]) -> None:
     """
     load_gateway(settings)  # one that cannot be loaded should stop this before it starts
     ledger = open_ledger(settings)  # where its server is waited for, a signal ends that at once
+    ledger.database.hurry()
     stop = StopRequests()
     with stop.handled():
         pipeline = new_pipeline(ledger, settings, run_id=new_run_id())
@@ -42,7 +44,7 @@ def pay(settings: Settings, say: Callable[[str], None]) -> None:
                 pipeline.watch(TICK_SECONDS)
             say("finishing what is in hand; a second signal stops at once")
             pipeline.drain()
-            say(equation(ledger.database.ask(totals)))
+            say(equation(Asker(ledger, stop.abort).ask(totals, ENDING)))
         except BaseException:
             pipeline.kill()
             raise

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from services.asking import Asker
 from services.modes import new_pipeline
 from services.payment.gateway import load_gateway
 from services.producer.feed import Feed
@@ -129,6 +130,7 @@ class _Run:
             rate=plan.rate,
             stop=stop.drain,
         )
+        self._asker = Asker(ledger, stop.abort)
         self._before = ledger.database.ask(positions)
         self._totals_before = ledger.database.ask(totals)
 
@@ -141,7 +143,7 @@ class _Run:
             self._wait()
         except Abandoned as abandoned:
             problems.append(str(abandoned))
-            if not self._has_workers and not self._ledger.database.ask(present):
+            if not self._has_workers and not self._asker.ask(present):
                 problems.append(NOBODY_PAYS)
             self._pipeline.kill()
         except BaseException:
@@ -162,7 +164,7 @@ class _Run:
         standstill = Standstill()
         while True:
             is_done = self._reader.is_done
-            places = self._ledger.database.ask(positions)
+            places = self._asker.ask(positions)
             waiting = [place for place in places if place.cursor < self._target(place)]
             self._report.seconds = round(time.monotonic() - self._started, 3)
             self._reader.check()
@@ -187,7 +189,7 @@ class _Run:
             self._say_once("settling what was accepted; a second signal stops at once")
         if self._is_lonely():
             self._say_once(NOBODY_PAYS)
-        now = self._ledger.database.ask(totals)
+        now = self._asker.ask(totals)
         before = self._totals_before
         now.paid -= before.paid
         now.declined -= before.declined
@@ -200,7 +202,7 @@ class _Run:
             return False
         if self._report.seconds < LONELY_SECONDS:
             return False
-        if self._ledger.database.ask(present):
+        if self._asker.ask(present):
             self._has_workers = True  # elsewhere
         return not self._has_workers
 

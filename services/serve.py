@@ -6,9 +6,11 @@ The main thread supervises the workers; HTTP has a thread of its own, and so has
 from __future__ import annotations
 
 import ipaddress
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from services.asking import ENDING, Asker
 from services.console import equation
 from services.http.app import new_app
 from services.http.broadcast import Broadcast
@@ -47,6 +49,9 @@ if TYPE_CHECKING:
     Say = Callable[[str], None]
 
 TICK_SECONDS = 0.1
+TROUBLE_SECONDS = 6.0
+"""How long requests under way may take to finish where the ledger is away: they wait for that."""
+
 NICENESS = 5
 """Senders wait for the door, and nobody waits for a worker: of two the door goes first."""
 
@@ -62,6 +67,7 @@ def serve(settings: Settings, say: Say) -> bool:
     stop = StopRequests()
     with listener:
         ledger = open_ledger(settings)  # where its server is waited for, a signal ends that at once
+        ledger.database.hurry()  # whoever writes tries again by itself, and shall hear of it soon
         # Requests that look things up give up waiting; what takes orders in and pays them does not.
         asked = open_ledger(settings, create=False, patience=PATIENCE)
         try:
@@ -91,6 +97,7 @@ class _Service:
         run_id = new_run_id()
         self._pipeline = new_pipeline(ledger, settings, run_id=run_id, niceness=NICENESS)
         self._reading = Reading(asked)
+        self._asker = Asker(ledger, stop.abort)
         self._prover = Prover()
         metrics = Metrics(asked, self._pipeline, settings.queue_mode)
         intake = Intake(ledger, self._pipeline.queue, settings, run_id=run_id)
@@ -128,7 +135,7 @@ class _Service:
             self._watch(lambda: not self._stop.drain.is_set())
             self._finish()
             self._pipeline.drain()
-            self._say(equation(self._ledger.database.ask(totals)))
+            self._say(equation(self._asker.ask(totals, ENDING)))
         except Abandoned as abandoned:
             self._say(str(abandoned))
             self._pipeline.kill()
@@ -176,15 +183,21 @@ class _Service:
                 self._pipeline.pause(is_wanted=False)
         self._live.stop()
         self._server.stop()
-        self._watch(lambda: self._server.is_running)
+        until = time.monotonic() + TROUBLE_SECONDS
+        self._watch(
+            lambda: (
+                self._server.is_running
+                and (self._pipeline.trouble is None or time.monotonic() < until)
+            )
+        )
         self._door.close()
         if not self._pipeline.is_alone:
             return
-        ends = {place.partition: place.head for place in self._ledger.database.ask(positions)}
+        ends = {place.partition: place.head for place in self._asker.ask(positions, ENDING)}
         standstill = Standstill()
 
         def is_unsettled() -> bool:
-            places = self._ledger.database.ask(positions)
+            places = self._asker.ask(positions)
             waiting = [place for place in places if place.cursor < ends[place.partition]]
             standstill.observe([place.cursor for place in places], waiting)
             return bool(waiting)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
+
+from services.http.threads import Threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +29,7 @@ class Reading:
 
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="reading")
+        self._threads = Threads(THREADS, "reading")
 
     async def read(self, look: Callable[[sa.Connection], T]) -> T:
         """Look something up in one snapshot.
@@ -49,4 +50,4 @@ class Reading:
 
     def close(self) -> None:
         """Let go of the threads."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.shutdown()

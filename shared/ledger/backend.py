@@ -47,6 +47,9 @@ class Backend(Protocol):
     def create_engines(self) -> tuple[sa.Engine, sa.Engine]:
         """Make an engine for readers, each with one snapshot, and one for writers."""
 
+    def hurry(self) -> None:
+        """Make one attempt at a time to connect from now on, where there is a server."""
+
     def exists(self) -> bool:
         """Whether there is a database at all."""
 

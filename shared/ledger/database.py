@@ -142,6 +142,10 @@ class Database:
         with self._translating():
             return self.backend.set_aside(self.close)
 
+    def hurry(self) -> None:
+        """Wait for no server that is away: for a service that tries again by itself."""
+        self.backend.hurry()
+
     def close(self) -> None:
         """Give every connection back."""
         self._reader.dispose()

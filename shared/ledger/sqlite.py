@@ -86,6 +86,9 @@ class SqliteBackend:
         sa.event.listen(engine, "begin", _begin)
         return engine, engine.execution_options(begin="BEGIN IMMEDIATE")
 
+    def hurry(self) -> None:
+        """See the port. There is no server."""
+
     def exists(self) -> bool:
         """See the port."""
         return self.path.exists()
