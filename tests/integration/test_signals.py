@@ -152,11 +152,11 @@ def test_who_is_told_to_go_on_at_once_does_not_stop_later(stopped: Stopped) -> N
 
 
 @pytest.mark.anew
-@pytest.mark.parametrize("words", [["run"], ["status"], ["serve", "--port", "0"], ["journal"]])
+@pytest.mark.parametrize("words", [["run"], ["status"], ["serve", "--port", "0"], ["verify"]])
 def test_a_ctrl_c_at_any_moment_is_no_traceback(orderly: Orderly, words: list[str]) -> None:
     assert orderly("run", "--orders", "2000", "--seed", "5").code == 0
     started = []
-    for step in range(6):
+    for step in range(5):
         process = orderly.start(*words)
         started.append(process)
         # Whatever it has got to by now: what counts is how it ends.
@@ -169,9 +169,9 @@ def test_a_ctrl_c_at_any_moment_is_no_traceback(orderly: Orderly, words: list[st
 
 
 def has_used(process: subprocess.Popen[Any], steps: int) -> bool:
-    """Whether a process has used so many tenths of a second of a processor, or has ended."""
+    """Whether a process has got so far, by the processor time that it took, or has ended."""
     try:
         fields = Path(f"/proc/{process.pid}/stat").read_text().rsplit(")", 1)[1].split()
     except OSError:
         return True
-    return fields[0] == "Z" or int(fields[11]) + int(fields[12]) >= 10 * steps + 8
+    return fields[0] == "Z" or int(fields[11]) + int(fields[12]) >= 8 * steps + 6
