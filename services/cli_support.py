@@ -33,6 +33,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 _OUT_OF_ROOM = {errno.EBADF, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
+_OUT_OF_LIMITS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}
+
 
 def reporting(command: Callable[P, R]) -> Callable[P, R]:
     """Turn the errors raised on purpose into one line and an exit code."""
@@ -52,6 +54,11 @@ def reporting(command: Callable[P, R]) -> Callable[P, R]:
                 raise  # it was another pipe
             _drop_output()
             raise typer.Exit(0) from None
+        except OSError as error:
+            if error.errno not in _OUT_OF_LIMITS:
+                raise
+            say(f"this machine has no room for it: {error.strerror}; see to its limits (ulimit -a)")
+            raise typer.Exit(1) from None
 
     return wrapped
 

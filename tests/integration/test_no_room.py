@@ -1,0 +1,68 @@
+"""A machine that has no room for another process: a worker's place stays empty until it has."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.books import order
+from tests.eventually import eventually
+from tests.orderly import COMMAND, Orderly, Result, assert_one_line, kill
+
+if TYPE_CHECKING:
+    from tests.server import Server
+
+
+def take_room(pid: int) -> tuple[int, int]:
+    """Let a process open nothing more than what it has open; return what it might before."""
+    taken = {int(each.name) for each in Path(f"/proc/{pid}/fd").iterdir()}
+    limit = min({*range(len(taken) + 1)} - taken)
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (limit, before[1]))
+    return before
+
+
+def states(server: Server) -> list[str]:
+    return [worker["state"] for worker in server.client.get("/status").json()["workers"]]
+
+
+def test_a_worker_that_cannot_be_replaced_is_tried_again_while_others_work(server: Server) -> None:
+    server.orderly.environment |= {"PARTITIONS": "2", "REDRIVE_AFTER": "0.5"}
+    server.start("--workers", "2")
+    orders = [order(f"a-{number}", f"c-{number}") for number in range(8)]
+    for each in orders[:4]:
+        assert server.place(each).status_code == 202
+    server.settle()
+    first, _ = server.workers
+    before = take_room(server.pid)
+    kill(first)
+    eventually(lambda: server.logged(event="worker cannot be replaced; it is tried again"))
+    eventually(lambda: "starting" in states(server), within=30, what="it is seen")
+    for each in orders[4:]:
+        eventually(lambda e=each: server.place(e).status_code == 202, within=30)  # type: ignore[misc]
+    eventually(lambda: server.orderly.settled() > 4, within=30, what="the other one works")
+    assert len(server.workers) == 1
+    resource.prlimit(server.pid, resource.RLIMIT_NOFILE, before)
+    server.settle()
+    eventually(lambda: len(server.workers) == 2, within=30, what="it is replaced")
+    assert len(server.logged(event="worker cannot be replaced; it is tried again")) == 1
+    assert server.stop().code == 0
+    server.orderly.assert_serial()
+
+
+def test_a_run_that_finds_no_room_at_its_start_says_so_in_one_line(orderly: Orderly) -> None:
+    orderly.environment["PAYMENT_WORKERS"] = "8"
+    for most in range(11, 26, 2):
+        done = subprocess.run(
+            ["sh", "-c", f'ulimit -n {most}; exec "$@"', "sh", *COMMAND, "run"],
+            cwd=orderly.folder,
+            env=orderly._environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert_one_line(Result(done.returncode, done.stdout, done.stderr), done.returncode)
+        assert done.returncode in {1, 3}
