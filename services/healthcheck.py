@@ -30,7 +30,7 @@ def _ask(port: int) -> str | None:
     try:
         connection.request("GET", "/readyz")
         status = connection.getresponse().status
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:
         return f"port {port} does not answer: {error}"
     finally:
         connection.close()
@@ -40,7 +40,7 @@ def _ask(port: int) -> str | None:
 def _find_workers(settings: Settings) -> str | None:
     ledger = open_ledger(settings, create=False, patience=PATIENCE)
     with ledger.database.read() as connection:
-        hosts = {worker.host for worker in present(connection)}
+        hosts = {each.host for each in present(connection) if each.state != "starting"}
     ledger.database.close()
     here = socket.gethostname()
-    return None if here in hosts else f"no worker of {here} has been seen lately"
+    return None if here in hosts else f"no worker of {here} has been seen at work lately"

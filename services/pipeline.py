@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from services import redrive
-from services.keeper import Keeper
+from services.keeper import SILENCE, Keeper
 from services.payment.worker import worker_name
 from services.supervisor import Supervisor
 from shared import clock
@@ -142,6 +142,8 @@ class Pipeline(ABC):
     @property
     def trouble(self) -> str | None:
         """Why orders cannot be taken in or settled at present, if so."""
+        if self.supervisor.deserted > SILENCE:
+            return "no payment worker can be started; see the log"
         return self._keeper.trouble
 
     def drain(self) -> None:

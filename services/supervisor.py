@@ -62,11 +62,13 @@ class Vacancy:
         loss: How that came.
         again_at: When to try again to fill it (monotonic seconds).
         is_told: Whether the log says so.
+        since: When it became vacant.
     """
 
     loss: Loss
     again_at: float
     is_told: bool = False
+    since: float = field(default_factory=time.monotonic)
 
 
 @dataclass
@@ -186,6 +188,13 @@ class Supervisor:
                 worker.process.join()
                 why = f"showed no sign of life for {self._stall_after:g} s"
                 self._replace(worker, why, is_fault=False)
+
+    @property
+    def deserted(self) -> float:
+        """Seconds for which all places have been vacant; 0 where a worker is there."""
+        vacancies = [each.vacancy for each in self.workers]
+        latest = max((each.since for each in vacancies if each), default=time.monotonic())
+        return time.monotonic() - latest if all(vacancies) else 0.0
 
     def condemn(self, pid: int) -> None:
         """Have a worker killed by the thread that watches: it alone knows whose the pid is."""

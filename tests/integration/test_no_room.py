@@ -52,6 +52,18 @@ def test_a_worker_that_cannot_be_replaced_is_tried_again_while_others_work(serve
     server.orderly.assert_serial()
 
 
+def test_without_any_worker_a_service_is_not_ready(server: Server) -> None:
+    server.start("--workers", "1")
+    eventually(lambda: states(server) == ["idle"], within=30)
+    before = take_room(server.pid)
+    kill(server.workers[0])
+    eventually(lambda: server.client.get("/readyz").status_code == 503, within=30)
+    eventually(lambda: "worker can be started" in server.client.get("/readyz").text, within=30)
+    resource.prlimit(server.pid, resource.RLIMIT_NOFILE, before)
+    eventually(lambda: server.client.get("/readyz").status_code == 200, within=30)
+    assert server.stop().code == 0
+
+
 def test_a_run_that_finds_no_room_at_its_start_says_so_in_one_line(orderly: Orderly) -> None:
     orderly.environment["PAYMENT_WORKERS"] = "8"
     for most in range(11, 26, 2):
