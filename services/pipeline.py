@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from services.crew import Crew
     from services.payment.vitals import Vitals
-    from services.supervisor import Loss
+    from services.slots import Loss
     from shared.ledger.opening import Ledger
     from shared.queue.port import OrderQueue
     from shared.settings import Settings

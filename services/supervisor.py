@@ -11,17 +11,16 @@ import multiprocessing
 import queue
 import signal
 import time
-from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from services.payment import worker as payment
 from services.payment.vitals import Vitals
 from services.signals import withheld
+from services.slots import Loss, Vacancy, Worker
 from shared.errors import WorkersFailed
 from shared.logs import Logger
-from shared.metrics import Meter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,79 +32,7 @@ BOOT_SECONDS = 30.0
 FALSE_STARTS = 4
 """So many times in a row a worker may end by itself before it was ready."""
 
-_REST_LEAST = 0.1
-_REST_MOST = 2.0
-"""Seconds between two tries to start a process that this machine has no room for."""
-
 log = Logger("supervisor")
-
-
-class Loss(NamedTuple):
-    """A worker that ended unasked.
-
-    Attributes:
-        slot: Whose place has been filled again.
-        culprit: The partition it was settling, if it ended by a fault of its own.
-        why: What happened, in words.
-    """
-
-    slot: int
-    culprit: int | None
-    why: str
-
-
-@dataclass
-class Vacancy:
-    """A slot whose process is dead while there is no other yet.
-
-    Attributes:
-        loss: How that came.
-        again_at: When to try again to fill it (monotonic seconds).
-        is_told: Whether the log says so.
-        since: When it became vacant.
-    """
-
-    loss: Loss
-    again_at: float
-    is_told: bool = False
-    since: float = field(default_factory=time.monotonic)
-
-
-@dataclass
-class Worker:
-    """One worker slot and the process that fills it at present."""
-
-    slot: int
-    process: SpawnProcess
-    vitals: Vitals
-    started: float = field(default_factory=time.monotonic)
-    restarts: int = 0
-    false_starts: int = 0
-    before: Meter = field(default_factory=Meter)
-    beats: int = 0
-    beat_at: float = field(default_factory=time.monotonic)
-    vacancy: Vacancy | None = None
-    rest: float = 0.0
-
-    @property
-    def meter(self) -> Meter:
-        """What this slot's processes have measured, the present one and those before it."""
-        total = Meter()
-        total.add(self.before)
-        total.add(self.vitals.meter)
-        return total
-
-    @property
-    def state(self) -> str:
-        """What it is doing, in a word."""
-        if not self.vitals.is_ready:
-            return "starting"
-        return "idle" if self.vitals.partition is None else "settling"
-
-    def put_off(self) -> float:
-        """Say how many seconds to wait before the next try to start a process."""
-        self.rest = min(_REST_MOST, self.rest * 2 or _REST_LEAST)
-        return self.rest
 
 
 class Supervisor:
