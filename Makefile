@@ -97,7 +97,7 @@ $(VENV)/.dev: requirements/dev.txt pyproject.toml
 	$(call install,requirements/dev.txt)
 	@touch $@ $(VENV)/.runtime
 
-# Every package is pinned with its hashes; the project itself is linked, so edits count at once. By
+# Every package is pinned with its hashes. Without pip .venv was left half-made, and is made again. The project itself is linked, so edits count at once. By
 # its path alone: setuptools' finder of single packages doubles the time in which Python starts.
 define install
 	@[ -n "$(PYTHON)" ] || { \
@@ -110,7 +110,7 @@ define install
 		echo "orderly: $(PYTHON) lacks the venv module (on Debian: apt install python3-venv)"; \
 		exit 1; }
 	@echo "installing into $(VENV) ..."
-	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r $(1)
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation \
 		--config-settings editable_mode=compat -e .
