@@ -82,6 +82,9 @@ def run(
         bool, typer.Option("--yes", help="With --fresh, for a ledger that others may share.")
     ] = False,
     rejects: RejectsFile = None,
+    prove: Annotated[
+        bool, typer.Option("--prove", help="Prove the whole ledger, not only what the run touched.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Produce and pay until all is settled, then prove it.
@@ -96,7 +99,8 @@ def run(
     from services.run import Plan
 
     seed = _seed(orders, seed)
-    _run(settings, Plan(files or (), orders, seed, rate, fresh, rejects), as_json=as_json)
+    plan = Plan(files or (), orders, seed, rate, fresh, rejects, proves_all=prove)
+    _run(settings, plan, as_json=as_json)
 
 
 @app.command()
@@ -158,9 +162,10 @@ def _seed(orders: int, seed: int | None) -> int | None:
 
 def _run(settings: Settings, plan: Plan, *, as_json: bool) -> None:
     from services import console
+    from services.progress import display as show_progress
     from services.run import run as run_plan
 
-    with console.display() as display:
+    with show_progress(tells_proof=not as_json) as display:
         finished = run_plan(settings, plan, display)
     report = finished.report
     if as_json:

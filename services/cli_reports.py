@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.cli_support import AsJson, print_json, read_settings, reading, reporting
+from services.cli_support import AsJson, print_json, read_settings, reading, reporting, say
 from shared.errors import UsageError
+
+if TYPE_CHECKING:
+    from shared.ledger.proof import Proof
 
 
 @reporting
@@ -45,10 +48,8 @@ def status(as_json: AsJson = False) -> None:
 def verify(as_json: AsJson = False) -> None:
     """Prove the ledger, from journal and transfers."""
     from services.console import equation
-    from shared.ledger.verify import verify as prove
 
-    with reading(read_settings()) as (ledger, connection):
-        proof = prove(ledger, connection)
+    proof = _prove(is_quiet=as_json)
     if as_json:
         print_json(proof.as_dict())
     else:
@@ -60,6 +61,32 @@ def verify(as_json: AsJson = False) -> None:
         print("verified" if proof.ok else "NOT verified")
     if not proof.ok:
         raise typer.Exit(1)
+
+
+def _prove(*, is_quiet: bool) -> Proof:
+    """Prove the ledger, and show how far that is; a signal ends it."""
+    from services.progress import proof_display
+    from services.proving import Stopped, prove
+    from services.signals import StopRequests
+    from shared.ledger.opening import open_ledger
+    from shared.ledger.verify import verify as check
+
+    ledger = open_ledger(read_settings(), create=False)
+    stop = StopRequests()
+    with stop.handled():
+        try:
+            with proof_display(is_quiet=is_quiet) as show:
+                return prove(
+                    ledger.database,
+                    lambda connection, step: check(ledger, connection, step),
+                    is_over=stop.drain.is_set,
+                    show=show,
+                )
+        except Stopped:
+            say("stopped before the proof was done")
+            raise typer.Exit(128 + stop.number) from None  # as a shell says it
+        finally:
+            ledger.database.close()
 
 
 @reporting

@@ -1,118 +1,19 @@
-"""What a person sees of a run: a progress bar and a table on a terminal, plain lines in a pipe."""
+"""What commands print for people: a run's report, totals, stories and dead letters."""
 
 from __future__ import annotations
 
 import sys
-import time
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shared.currencies import format_amount
-from shared.texts import LINE, legible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from services.report import Display, Finished, Progress
+    from services.report import Finished
     from shared.ledger.dead import DeadLetter
     from shared.ledger.reports import Totals
 
-PLAIN_SECONDS = 5.0
-"""How often progress is told where no bar can be drawn."""
-
 _STATES = {"paid": "green", "declined": "yellow", "dead": "red"}
-
-
-@contextmanager
-def display() -> Iterator[Display]:
-    """Show progress on standard error, in the way that suits it."""
-    if not sys.stderr.isatty():
-        yield _Lines()
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    bar = Progress(
-        TextColumn("{task.description:<9}"),
-        BarColumn(bar_width=28),
-        TextColumn(
-            "[green]paid {task.fields[paid]:>9,}[/]  "
-            "[yellow]declined {task.fields[declined]:>8,}[/]"
-            "  {task.fields[rate]:>7,.0f} orders/s"
-        ),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    )
-    with bar:
-        yield _Bar(bar)
-
-
-class _Rate:
-    """Orders settled per second, over the last second or so."""
-
-    def __init__(self) -> None:
-        self._marks: list[tuple[float, int]] = []
-
-    def update(self, settled: int) -> float:
-        now = time.monotonic()
-        self._marks.append((now, settled))
-        while len(self._marks) > 2 and now - self._marks[1][0] > 1:  # noqa: PLR2004
-            self._marks.pop(0)
-        since, before = self._marks[0]
-        return (settled - before) / (now - since) if now > since else 0.0
-
-
-class _Bar:
-    """A bar that fills with what is settled of what there is to settle."""
-
-    def __init__(self, bar: Any) -> None:  # noqa: ANN401  rich is imported only where it is used
-        self._bar = bar
-        self._task = bar.add_task("starting", total=None, paid=0, declined=0, rate=0.0)
-        self._rate = _Rate()
-
-    def say(self, line: str) -> None:
-        self._bar.console.print(legible(line, LINE), markup=False, highlight=False)
-
-    def update(self, progress: Progress) -> None:
-        found = progress.totals
-        settled = found.paid + found.declined + found.dead
-        total = None
-        if progress.share:
-            # What was read so far, stretched to the whole input.
-            total = (settled + found.open) / progress.share
-        self._bar.update(
-            self._task,
-            description=progress.phase,
-            completed=settled,
-            total=total,
-            paid=found.paid,
-            declined=found.declined,
-            rate=self._rate.update(settled),
-        )
-
-
-class _Lines:
-    """A line every few seconds."""
-
-    def __init__(self) -> None:
-        self._next = time.monotonic() + PLAIN_SECONDS
-
-    def say(self, line: str) -> None:
-        print(f"orderly: {legible(line, LINE)}", file=sys.stderr, flush=True)
-
-    def update(self, progress: Progress) -> None:
-        if time.monotonic() < self._next:
-            return
-        self._next += PLAIN_SECONDS
-        found = progress.totals
-        print(
-            f"{progress.phase}: received {progress.received:,}, paid {found.paid:,}, "
-            f"declined {found.declined:,}, dead {found.dead:,}, open {found.open:,}",
-            file=sys.stderr,
-            flush=True,
-        )
 
 
 def print_report(finished: Finished, *, settles: bool = True) -> None:
@@ -126,6 +27,8 @@ def print_report(finished: Finished, *, settles: bool = True) -> None:
     else:
         for name, value in rows:
             print(f"{name:<16} {value}")
+    if finished.report.verified and not finished.is_all_proved:
+        print("orderly verify proves the whole ledger, and so does run --prove")
     for line in notes(finished):
         print(line)
 
@@ -229,7 +132,7 @@ def _rows(finished: Finished) -> list[tuple[str, str]]:
         ("open", f"{report.open:,}"),
         ("money taken", money(report.paid_amount) or "none"),
         ("time", f"{report.seconds:.2f} s, {report.orders_per_second:,.0f} orders/s"),
-        ("verified", "yes" if report.verified else "NO"),
+        ("verified", _verdict(finished)),
         ("ledger", f"{finished.ledger} ({report.mode} mode)"),
     ]
     if report.recovered:
@@ -237,6 +140,12 @@ def _rows(finished: Finished) -> list[tuple[str, str]]:
     if finished.seed is not None:
         rows.append(("seed", str(finished.seed)))
     return rows
+
+
+def _verdict(finished: Finished) -> str:
+    if not finished.report.verified:
+        return "NO"
+    return "yes" if finished.is_all_proved else "yes, what this run touched"
 
 
 def _print_table(rows: list[tuple[str, str]]) -> None:
@@ -250,6 +159,6 @@ def _print_table(rows: list[tuple[str, str]]) -> None:
     for name, value in rows:
         style = _STATES.get(name, "")
         if name == "verified":
-            style = "green" if value == "yes" else "bold red"
+            style = "bold red" if value == "NO" else "green"
         table.add_row(name, Text(value), style=style)
     Console().print(table)

@@ -19,7 +19,7 @@ class Report:
         recovered: Open orders of earlier runs that were settled on the way.
         paid_amount: Money taken, by currency, in minor units.
         seconds: From the start to the last settlement.
-        verified: Whether the whole ledger was proved, and this run's sums come out.
+        verified: Whether what was proved is right, and nothing of this run is open.
     """
 
     mode: str
@@ -56,6 +56,8 @@ class Finished:
         problems: Why the exit code is 1, if it is.
         rejects: The file of rejected orders and their most frequent reasons.
         violations: What verification found.
+        is_counted: Whether the report's counts of outcomes are read.
+        is_all_proved: Whether the whole ledger was proved, and not only what the run touched.
         set_aside: Where ``--fresh`` put the old ledger.
         error: What ended the intake early; what was accepted before is settled.
     """
@@ -68,6 +70,8 @@ class Finished:
     problems: list[str] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
     error: OrderlyError | None = None
+    is_counted: bool = False
+    is_all_proved: bool = False
 
 
 @dataclass
@@ -92,6 +96,9 @@ class Display(Protocol):
 
     def update(self, progress: Progress) -> None:
         """Show the latest state."""
+
+    def prove(self, share: float) -> None:
+        """Show how much of the proof is done, 0 to 1."""
 
     def say(self, line: str) -> None:
         """Say something worth knowing at once."""

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from services.asking import Asker
+from services.conclusion import Conclusion
 from services.modes import new_pipeline
 from services.payment.gateway import load_gateway
 from services.producer.feed import Feed
@@ -25,15 +26,13 @@ from services.standstill import Abandoned, Standstill
 from shared.collector import tune_gc
 from shared.ledger.opening import open_ledger, set_aside
 from shared.ledger.positions import positions
-from shared.ledger.reports import run_totals, totals
-from shared.ledger.verify import verify
+from shared.ledger.reports import totals
+from shared.ledger.verify import standing
 from shared.ledger.workers import present
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
-
-    import sqlalchemy as sa
 
     from shared.ledger.opening import Ledger
     from shared.ledger.positions import Position
@@ -57,6 +56,7 @@ class Plan:
         fresh: Whether to begin with an empty ledger.
         rejects: Where rejected orders go; None is beside the ledger.
         settles: Whether to wait until all is settled.
+        proves_all: Whether to prove the whole ledger, and not only what the run touched.
     """
 
     files: Sequence[str] = ()
@@ -66,6 +66,7 @@ class Plan:
     fresh: bool = False
     rejects: Path | None = None
     settles: bool = True
+    proves_all: bool = False
 
 
 def new_run_id() -> str:
@@ -74,7 +75,7 @@ def new_run_id() -> str:
 
 
 def run(settings: Settings, plan: Plan, display: Display) -> Finished:
-    """Take in what the plan names, pay it and what was open before, and prove the ledger.
+    """Take in what the plan names, pay it and what was open before, and prove that.
 
     Raises:
         OrderlyError: With the exit code that it means. What was accepted is kept.
@@ -131,7 +132,7 @@ class _Run:
             stop=stop.drain,
         )
         self._asker = Asker(ledger, stop.abort)
-        self._before = ledger.database.ask(positions)
+        self._before = ledger.database.ask(standing)
         self._totals_before = ledger.database.ask(totals)
 
     def run(self) -> Finished:
@@ -182,7 +183,8 @@ class _Run:
         """The last number in a partition that this run has to see settled."""
         if not self._plan.settles:
             return 0
-        return max(self._before[place.partition].head, self._feed.ends.get(place.partition, 0))
+        before = self._before.places[place.partition].head
+        return max(before, self._feed.ends.get(place.partition, 0))
 
     def _show(self, phase: str) -> None:
         if phase == "draining":
@@ -212,34 +214,13 @@ class _Run:
             self._display.say(line)
 
     def _conclude(self, finished: Finished, *, is_abandoned: bool) -> None:
-        """Count what became of this run's orders, and prove the ledger."""
+        """Count what became of this run's orders, and prove it."""
         report, feed = self._report, self._feed
         report.received, report.created = feed.received, feed.created
         report.duplicates, report.rejected = feed.duplicates, feed.rejected
         if not self._plan.settles:
             report.orders_per_second = round(report.received / max(report.seconds, 0.001), 1)
             return
-        self._ledger.database.ask(
-            lambda connection: self._prove(connection, finished, is_abandoned=is_abandoned)
-        )
-
-    def _prove(self, connection: sa.Connection, finished: Finished, *, is_abandoned: bool) -> None:
-        """Read the report from one snapshot, and hold that against the books."""
-        report = self._report
-        mine = run_totals(connection, report.run_id, report.created)
-        report.paid, report.declined, report.dead = mine.paid, mine.declined, mine.dead
-        report.open, report.paid_amount = mine.open, mine.paid_amount
-        report.recovered = sum(
-            min(now.cursor, before.head) - before.cursor
-            for now, before in zip(positions(connection), self._before, strict=True)
-        )
-        settled = mine.paid + mine.declined + mine.dead + report.recovered
-        report.orders_per_second = round(settled / max(report.seconds, 0.001), 1)
-        if is_abandoned:
-            return
-        self._show("verifying")
-        proof = verify(self._ledger, connection)
-        finished.violations = [
-            f"{found.check}: {found.where}: {found.message}" for found in proof.violations
-        ]
-        report.verified = proof.ok and report.open == 0
+        Conclusion(
+            self._ledger, self._before, self._stop, self._display, proves_all=self._plan.proves_all
+        ).draw(finished, is_abandoned=is_abandoned)

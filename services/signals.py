@@ -43,14 +43,20 @@ class StopRequests:
     Attributes:
         drain: Set by the first signal: take no more in.
         abort: Set by the second: leave everything as it is.
+        number: The last signal's.
         wake: A descriptor that becomes readable with the first signal, for those who wait in
             a select.
     """
 
     def __init__(self) -> None:
+        self.number = 0
         self.drain = threading.Event()
         self.abort = threading.Event()
         self.wake, self._waker = os.pipe()
+
+    def _hear(self, number: int, _frame: object) -> None:
+        self.number = number
+        self.request()
 
     def request(self) -> None:
         """Count one more."""
@@ -66,7 +72,7 @@ class StopRequests:
         before = {number: signal.getsignal(number) for number in _HANDLED}
         before = {number: each for number, each in before.items() if each is not signal.SIG_IGN}
         for number in before:
-            signal.signal(number, lambda *_: self.request())
+            signal.signal(number, self._hear)
         try:
             yield
         finally:

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from shared.ledger import tables
 from shared.ledger.journal import Appended, Candidate, append, digest
-from shared.ledger.verify import verify
+from shared.ledger.verify import Standing, verify, verify_since
 from shared.schema import build_order
 from tests.replay import Books
 
@@ -95,7 +95,8 @@ def books_of(ledger: Ledger) -> Books:
 
 
 def assert_proven(ledger: Ledger) -> None:
-    """Hold the ledger to its own proof."""
+    """Hold the ledger to its own proof, of the whole and of what was touched since the start."""
     with ledger.database.read() as connection:
-        proof = verify(ledger, connection)
-    assert proof.ok, proof.violations
+        proofs = verify(ledger, connection), verify_since(ledger, connection, Standing({}, {}))
+    for proof in proofs:
+        assert proof.ok, proof.violations

@@ -68,15 +68,8 @@ class Orderly:
         kind: type[subprocess.Popen[Any]] = Copy
         if self.anew or not options.keys().isdisjoint({"command", "preexec_fn"}):
             kind, words = subprocess.Popen, [*options.pop("command", COMMAND), *words]
-        return kind(
-            words,
-            cwd=self.folder,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-            **options,
-        )
+        options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
+        return kind(words, cwd=self.folder, env=environment, start_new_session=True, **options)
 
     def close(self) -> None:
         """End what a failed test left running."""

@@ -6,7 +6,7 @@ import random
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from services.payment.asking import Answer, Teller
+from services.payment.teller import Answer, Teller
 from services.payment.work import Delivery, Lookout, Work, account_of
 from shared import clock
 from shared.errors import InvalidBatch

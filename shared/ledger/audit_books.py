@@ -26,13 +26,7 @@ if TYPE_CHECKING:
 
 def check_tallies(connection: sa.Connection, proof: Proof, counted: Counts) -> None:
     """Hold the running counters against the outcomes that were counted."""
-    kept = {
-        (row.partition, row.status, row.currency): (
-            row.orders,
-            (row.amount_high << LOW_BITS) + row.amount_low,
-        )
-        for row in connection.execute(sa.select(tallies))
-    }
+    kept = read_tallies(connection)
     found = {kind: count for kind, count in counted.items() if kind[1] != "retried"}
     for kind in sorted(kept.keys() | found.keys()):
         said, is_so = kept.get(kind, (0, 0)), found.get(kind, (0, 0))
@@ -45,12 +39,22 @@ def check_tallies(connection: sa.Connection, proof: Proof, counted: Counts) -> N
             )
 
 
+def read_tallies(connection: sa.Connection) -> Counts:
+    """Read the running counters."""
+    return {
+        (row.partition, row.status, row.currency): (
+            row.orders,
+            (row.amount_high << LOW_BITS) + row.amount_low,
+        )
+        for row in connection.execute(sa.select(tallies))
+    }
+
+
 def check_heads(
     ledger: Ledger, connection: sa.Connection, proof: Proof, places: list[Position]
 ) -> None:
     """Hold every partition's head and cursor against the identities."""
-    for partition in sorted(set(range(ledger.partitions)) - {place.partition for place in places}):
-        proof.add("numbers", f"partition {partition}", "its head or its cursor is missing")
+    check_places(ledger, proof, places)
     rows = connection.execute(
         sa.select(identities.c.partition, sa.func.count()).group_by(identities.c.partition)
     )
@@ -62,6 +66,13 @@ def check_heads(
                 f"partition {place.partition}",
                 f"{place.created} orders were created, {known.get(place.partition, 0)} are known",
             )
+
+
+def check_places(ledger: Ledger, proof: Proof, places: list[Position]) -> None:
+    """See that every partition has a head and a cursor, and that none is beyond its head."""
+    for partition in sorted(set(range(ledger.partitions)) - {place.partition for place in places}):
+        proof.add("numbers", f"partition {partition}", "its head or its cursor is missing")
+    for place in places:
         if place.cursor > place.head:
             proof.add(
                 "cursor",
@@ -92,7 +103,9 @@ def check_books(ledger: Ledger, connection: sa.Connection, proof: Proof, homes: 
     openings: Counter[str] = Counter()
     moved: Counter[str] = Counter()
     streaming = connection.execution_options(yield_per=PAGE)
-    for row in streaming.execute(sa.select(transfers)):
+    for count, row in enumerate(streaming.execute(sa.select(transfers))):
+        if count % PAGE == 0:
+            proof.advance(PAGE)
         sums[row.debit] -= row.amount
         sums[row.credit] += row.amount
         if row.order_id is None:

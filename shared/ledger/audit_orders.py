@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from shared.ledger.positions import Position
 
 
-class _Numbered(NamedTuple):
+class Numbered(NamedTuple):
     """An order as the journal has it."""
 
     partition: int
@@ -28,20 +28,34 @@ class _Numbered(NamedTuple):
 
     @property
     def where(self) -> str:
+        """Say which order this is."""
         return f"order {self.order.order_id} (partition {self.partition}, number {self.number})"
 
 
-def _journal(
-    connection: sa.Connection, proof: Proof, places: list[Position]
-) -> Iterator[_Numbered]:
-    """Yield the journal's orders; check that its numbers have no gap and its bytes are sound."""
-    ends = {place.partition: 0 for place in places}
-    rows = connection.execution_options(yield_per=16).execute(
-        sa.select(
-            journal.c.partition, journal.c.first, journal.c.last, journal.c.digest, journal.c.body
-        ).order_by(journal.c.partition, journal.c.first)
-    )
+ENTRIES = sa.select(
+    journal.c.partition, journal.c.first, journal.c.last, journal.c.digest, journal.c.body
+).order_by(journal.c.partition, journal.c.first)
+
+
+def read_entries(
+    connection: sa.Connection,
+    proof: Proof,
+    places: list[Position],
+    ends: dict[int, int],
+    entries: sa.Select[Any] = ENTRIES,
+) -> Iterator[Numbered]:
+    """Yield the orders of journal entries; check that numbers have no gap and bytes are sound.
+
+    Args:
+        connection: One snapshot.
+        proof: Where violations go.
+        places: The partitions that are read to their ends.
+        ends: The number before the first that is read, by partition; moved along.
+        entries: Which.
+    """
+    rows = connection.execution_options(yield_per=16).execute(entries)
     for partition, first, last, known, body in rows:
+        proof.advance(last - first + 1)
         where = f"partition {partition}, numbers {first} to {last}"
         if first != ends.get(partition, 0) + 1:
             proof.add("numbers", where, f"follow on {ends.get(partition, 0)}")
@@ -56,7 +70,7 @@ def _journal(
         if (batch.partition, batch.first, batch.last) != (partition, first, last):
             proof.add("journal", where, "the entry holds other numbers")
         for number, order in enumerate(batch.orders, first):
-            yield _Numbered(partition, number, order)
+            yield Numbered(partition, number, order)
     for place in places:
         if ends[place.partition] != place.head:
             proof.add(
@@ -66,7 +80,7 @@ def _journal(
             )
 
 
-_OUTCOMES = (
+OUTCOMES = (
     sa.select(
         outcomes.c.partition,
         outcomes.c.number,
@@ -91,23 +105,16 @@ def check_orders(
     """Hold orders, identities and outcomes against each other; count the outcomes."""
     cursors = {place.partition: place.cursor for place in places}
     streaming = connection.execution_options(yield_per=PAGE)
-    names = _Stream(streaming.execute(_IDENTITIES), proof, "identity")
-    results = _Stream(streaming.execute(_OUTCOMES), proof, "outcome")
+    names = Stream(streaming.execute(_IDENTITIES), proof, "identity")
+    results = Stream(streaming.execute(OUTCOMES), proof, "outcome")
     counted: Counts = {}
     homes: Homes = {}
-    for entry in _journal(connection, proof, places):
+    ends = {place.partition: 0 for place in places}
+    for entry in read_entries(connection, proof, places, ends):
         key = entry.partition, entry.number
         homes[books.customer_account(entry.order.customer_id, entry.order.currency)] = key[0]
         identity, outcome = names.take(key), results.take(key)
-        is_settled = entry.number <= cursors.get(entry.partition, 0)
-        if outcome is not None:
-            kind = entry.partition, outcome.status, outcome.currency
-            orders, amount = counted.get(kind, (0, 0))
-            counted[kind] = orders + 1, amount + outcome.amount
-            _check_outcome(proof, entry, outcome)
-        if is_settled != (outcome is not None):
-            state = "has passed it, but it has no outcome" if is_settled else "has not come there"
-            proof.add("cursor", entry.where, f"the cursor {state}")
+        check_outcome(proof, entry, outcome, cursors.get(entry.partition, 0), counted)
         is_superseded = outcome is not None and outcome.status == "retried"
         if identity is None:
             if not is_superseded:
@@ -121,7 +128,7 @@ def check_orders(
     return counted, homes
 
 
-class _Stream:
+class Stream:
     """Rows sorted by partition and number, taken in step with the journal."""
 
     def __init__(self, rows: sa.CursorResult[Any], proof: Proof, what: str) -> None:
@@ -158,7 +165,26 @@ class _Stream:
         self._next = next(self._rows, None)
 
 
-def _check_outcome(proof: Proof, entry: _Numbered, outcome: Any) -> None:  # noqa: ANN401
+def check_outcome(
+    proof: Proof,
+    entry: Numbered,
+    outcome: Any,  # noqa: ANN401  a row of OUTCOMES, or None
+    cursor: int,
+    counted: Counts,
+) -> None:
+    """Hold what became of an order against the order and its partition's cursor; count it."""
+    is_settled = entry.number <= cursor
+    if outcome is not None:
+        kind = entry.partition, outcome.status, outcome.currency
+        orders, amount = counted.get(kind, (0, 0))
+        counted[kind] = orders + 1, amount + outcome.amount
+        _check_money(proof, entry, outcome)
+    if is_settled != (outcome is not None):
+        state = "has passed it, but it has no outcome" if is_settled else "has not come there"
+        proof.add("cursor", entry.where, f"the cursor {state}")
+
+
+def _check_money(proof: Proof, entry: Numbered, outcome: Any) -> None:  # noqa: ANN401
     order, where = entry.order, entry.where
     if outcome.order_id != order.order_id:
         proof.add("outcome", where, f"the outcome is that of order {outcome.order_id}")

@@ -111,5 +111,8 @@ class Backend(Protocol):
     def has_refused(self, error: BaseException) -> bool:
         """Whether an error that answers a commit means that nothing was committed, for certain."""
 
+    def interrupt(self, driver: Any) -> None:  # noqa: ANN401
+        """Break off the statement that another thread runs on a connection of the driver."""
+
     def remedy(self, error: BaseException) -> str:
         """Say what an error of the driver means for its operator; follows the ledger's name."""

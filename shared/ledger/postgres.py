@@ -6,7 +6,7 @@ How to connect, how to write in bulk, and what errors mean, is in the modules be
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -251,6 +251,12 @@ class PostgresBackend:
         """See the port. The lock that reading takes keeps the table where it is until the end."""
         found: str | None = connection.exec_driver_sql("SELECT ledger_id FROM ledger").scalar()
         return found
+
+    @staticmethod
+    def interrupt(driver: psycopg.Connection[Any]) -> None:
+        """See the port."""
+        with suppress(psycopg.Error):  # it was closed, or the server is away
+            driver.cancel_safe(timeout=1.0)
 
 
 def _begin(connection: sa.Connection) -> None:

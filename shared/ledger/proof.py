@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
 
 PAGE = 2000
 """Rows that verification fetches at a time."""
+
+Step = Callable[[float], None]
+"""Told now and then which share of a proof is done, 0 to 1; may raise to end it."""
 
 MOST_VIOLATIONS = 100
 """So many are told one by one; a ledger that was damaged on purpose could have millions."""
@@ -33,16 +37,26 @@ class Proof:
         totals: The whole ledger's, from its counters.
         violations: Empty if the books are right; open orders are no violation.
         more: Violations that are not listed.
+        rows: How many there are to look at, as far as that is known at the start.
+        step: Hears how far it is.
     """
 
     totals: Totals
     violations: list[Violation] = field(default_factory=list)
     more: int = 0
+    rows: int = 0
+    step: Step = lambda _: None
+    _seen: int = 0
 
     @property
     def ok(self) -> bool:
         """Whether nothing was found."""
         return not self.violations
+
+    def advance(self, rows: int) -> None:
+        """Note that so many more rows were looked at; whoever listens may end the proof here."""
+        self._seen += rows
+        self.step(min(1.0, self._seen / max(1, self.rows)))
 
     def add(self, check: str, where: str, message: str) -> None:
         """Note a violation."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -262,6 +262,12 @@ class SqliteBackend:
     def has_refused(error: BaseException) -> bool:
         """See the port. A log that could not be synced may hold the commit all the same."""
         return not getattr(error, "sqlite_errorname", "").endswith("FSYNC")
+
+    @staticmethod
+    def interrupt(driver: sqlite3.Connection) -> None:
+        """See the port."""
+        with suppress(sqlite3.ProgrammingError):  # it was closed meanwhile
+            driver.interrupt()
 
     @staticmethod
     def remedy(error: BaseException) -> str:

@@ -13,7 +13,7 @@ from services.payment.settle import Settler
 from shared.environment import load_settings
 from shared.ledger import dead
 from shared.ledger.opening import open_ledger
-from shared.ledger.verify import Violation, verify
+from shared.ledger.verify import Standing, Violation, verify, verify_since
 from tests.books import assert_proven, order, take_in
 from tests.damages import CASES, DEAD, DECLINED, LAST, PAID, RETRIED, Case
 from tests.orderly import Orderly
@@ -88,6 +88,25 @@ def test_a_damage_is_found_and_named(settled: Path, tmp_path: Path, name: str) -
         proof = verify(ledger, connection)
     ledger.database.close()
     assert names(proof.violations, case), proof.violations
+
+
+# Rows to which no order leads.
+LEFT_TO_THE_WHOLE = {
+    "an account is kept twice",
+    "the merchant's account is removed",
+    "an account appears from nowhere",
+    "an identity appears beyond the journal",
+}
+
+
+@pytest.mark.parametrize("name", sorted(CASES.keys() - LEFT_TO_THE_WHOLE))
+def test_a_run_finds_damage_to_what_it_touched(settled: Path, tmp_path: Path, name: str) -> None:
+    damaged = damage(settled, tmp_path, *CASES[name].statements)
+    ledger = open_ledger(load_settings(ledger_url=f"sqlite:///{damaged.ledger}"))
+    with ledger.database.read() as connection:
+        proof = verify_since(ledger, connection, Standing({}, {}))
+    ledger.database.close()
+    assert not proof.ok
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,193 @@
+"""Verification of what was touched: the orders since a standing, and the accounts that they moved.
+
+Every number that was given or settled since then lies behind the cursor as it was, so a run's own
+orders and those of earlier runs that it settled are found by their keys. What lies before is left
+to the whole proof, but for the transfers of the accounts that were touched: those are added up.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import sqlalchemy as sa
+
+from shared.ledger import postings as books
+from shared.ledger.audit_accounts import check_accounts
+from shared.ledger.audit_books import check_places, read_tallies
+from shared.ledger.audit_orders import ENTRIES, OUTCOMES, Numbered, Stream, check_outcome
+from shared.ledger.audit_orders import read_entries as entries_of
+from shared.ledger.journal import digest
+from shared.ledger.positions import positions
+from shared.ledger.proof import PAGE, Counts, Homes, Proof
+from shared.ledger.tables import identities, journal, outcomes, transfers
+from shared.schema import encode_order
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from shared.ledger.opening import Ledger
+    from shared.ledger.positions import Position
+
+
+class Standing(NamedTuple):
+    """How a ledger stood: every partition's position, and the running counters."""
+
+    places: dict[int, Position]
+    tallies: Counts
+
+    def cursor(self, partition: int) -> int:
+        """What was settled of a partition."""
+        return self.places[partition].cursor if partition in self.places else 0
+
+
+def standing(connection: sa.Connection) -> Standing:
+    """Read how the ledger stands."""
+    places = {place.partition: place for place in positions(connection)}
+    return Standing(places, read_tallies(connection))
+
+
+def check_since(
+    ledger: Ledger,
+    connection: sa.Connection,
+    proof: Proof,
+    before: Standing,
+    places: list[Position],
+) -> None:
+    """Check what was accepted or settled since a standing, and the accounts that it moved."""
+    check_places(ledger, proof, places)
+    counted: Counts = {}
+    homes: Homes = {}
+    for place in places:
+        since = before.cursor(place.partition)
+        if place.head != since:
+            _check_orders(ledger, connection, proof, place, since, counted, homes)
+        _check_created(connection, proof, before, place)
+    _check_growth(connection, proof, before, counted)
+    check_accounts(ledger, connection, proof, homes)
+
+
+def _check_orders(
+    ledger: Ledger,
+    connection: sa.Connection,
+    proof: Proof,
+    place: Position,
+    since: int,
+    counted: Counts,
+    homes: Homes,
+) -> None:
+    """Check a partition's orders after the number ``since``; note whose accounts they moved."""
+    partition = place.partition
+    results = Stream(
+        connection.execution_options(yield_per=PAGE).execute(
+            OUTCOMES.where(outcomes.c.partition == partition, outcomes.c.number > since)
+        ),
+        proof,
+        "outcome",
+    )
+    entries = _entries(connection, proof, place, since)
+    while page := list(islice(entries, PAGE)):
+        known = _by_id(ledger, connection, identities, page)
+        unpaid: list[Numbered] = []
+        for entry in page:
+            outcome = results.take((partition, entry.number))
+            check_outcome(proof, entry, outcome, place.cursor, counted)
+            status = outcome.status if outcome is not None else "open"
+            _check_identity(proof, entry, known.get(entry.order.order_id), status)
+            if status in {"paid", "declined"}:
+                account = books.customer_account(entry.order.customer_id, entry.order.currency)
+                homes[account] = partition
+            if status in {"open", "declined", "dead"}:
+                unpaid.append(entry)
+        strays = _by_id(ledger, connection, transfers, unpaid)
+        for order_id, stray in strays.items():
+            proof.add(
+                "transfer",
+                f"order {order_id}",
+                f"transfer {stray.transfer_id} is of no order that is paid",
+            )
+    results.finish()
+
+
+def _entries(
+    connection: sa.Connection, proof: Proof, place: Position, since: int
+) -> Iterator[Numbered]:
+    """Yield a partition's orders after ``since``, from the entry on that holds the next one."""
+    own = journal.c.partition == place.partition
+    first = connection.scalar(
+        sa.select(sa.func.max(journal.c.first)).where(own, journal.c.first <= since + 1)
+    )
+    ends = {place.partition: since if first is None else first - 1}
+    chosen = ENTRIES.where(own, journal.c.first >= (first or 0))
+    for entry in entries_of(connection, proof, [place], ends, chosen):
+        if entry.number > since:
+            yield entry
+
+
+def _by_id(
+    ledger: Ledger, connection: sa.Connection, table: sa.Table, page: list[Numbered]
+) -> dict[str, sa.Row[Any]]:
+    """Look up a table's rows of some orders."""
+    if not page:
+        return {}
+    database = ledger.database
+    query = database.select_any(tuple(table.columns), table.c.order_id)
+    ids = database.backend.bind_list([entry.order.order_id for entry in page])
+    return {row.order_id: row for row in connection.execute(query, {"values": ids})}
+
+
+def _check_identity(
+    proof: Proof, entry: Numbered, identity: sa.Row[Any] | None, status: str
+) -> None:
+    if identity is None:
+        proof.add("identity", entry.where, "the order has no identity, or another number")
+        return
+    is_here = (identity.partition, identity.number) == (entry.partition, entry.number)
+    is_later = identity.partition == entry.partition and identity.number > entry.number
+    if not (is_later if status == "retried" else is_here):
+        found = f"partition {identity.partition}, number {identity.number}"
+        proof.add("identity", entry.where, f"its identity has another place: {found}")
+    elif identity.digest != digest(encode_order(entry.order)):
+        proof.add("identity", entry.where, "its identity has the digest of other content")
+
+
+def _check_created(
+    connection: sa.Connection, proof: Proof, before: Standing, place: Position
+) -> None:
+    """Hold the growth of a head against the new entries; a retried order is no new one."""
+    was = before.places.get(place.partition)
+    head, created = (was.head, was.created) if was else (0, 0)
+    new = connection.scalar(
+        sa.select(sa.func.coalesce(sa.func.sum(journal.c.last - journal.c.first + 1), 0)).where(
+            journal.c.partition == place.partition,
+            journal.c.first > head,
+            journal.c.attempts == 0,
+        )
+    )
+    if place.created - created != new:
+        proof.add(
+            "identity",
+            f"partition {place.partition}",
+            f"{new} orders were created since, the head says {place.created - created}",
+        )
+
+
+def _check_growth(
+    connection: sa.Connection, proof: Proof, before: Standing, counted: Counts
+) -> None:
+    """Hold the growth of the tallies against the outcomes since."""
+    now = read_tallies(connection)
+    found = {kind: count for kind, count in counted.items() if kind[1] != "retried"}
+    for kind in sorted(now.keys() | before.tallies.keys() | found.keys()):
+        (orders, amount), (had, held) = now.get(kind, (0, 0)), before.tallies.get(kind, (0, 0))
+        grown, is_so = (orders - had, amount - held), found.get(kind, (0, 0))
+        partition, status, currency = kind
+        # A retry of one that was dead before makes less of them, too.
+        is_right = grown[0] <= is_so[0] if status == "dead" else grown == is_so
+        if not is_right:
+            proof.add(
+                "tally",
+                f"partition {partition}, {status} in {currency}",
+                f"{is_so[0]} orders of {is_so[1]} are new, the tally grew by {grown[0]} "
+                f"of {grown[1]}",
+            )
