@@ -132,9 +132,8 @@ def _import_gateway(name: str) -> Gateway:
         raise
     except BaseException as error:
         # Whatever one's own module raises while it loads is a fault of the configuration.
-        raise ConfigurationError(
-            f"PAYMENT_GATEWAY={name} cannot be loaded: {of_error(error)}"
-        ) from error
+        said = of_error(error).replace(r"\n", " ")
+        raise ConfigurationError(f"PAYMENT_GATEWAY={name} cannot be loaded: {said}") from error
     if not callable(charge):
         raise ConfigurationError(f"PAYMENT_GATEWAY={name} has no method charge(charge)")
     if inspect.iscoroutinefunction(charge):
