@@ -38,6 +38,7 @@ def notes(finished: Finished) -> list[str]:
     lines = []
     if finished.set_aside is not None:
         lines.append(f"the ledger that was there is now {_shorten(Path(finished.set_aside))}")
+    lines += finished.notes
     rejects = finished.rejects
     if rejects.count:
         reasons = "; ".join(f"{kind} ({count:,})" for kind, count in rejects.kinds.most_common(3))

@@ -54,6 +54,7 @@ class Finished:
 
     Attributes:
         problems: Why the exit code is 1, if it is.
+        notes: What was left out of the inputs.
         rejects: The file of rejected orders and their most frequent reasons.
         violations: What verification found.
         is_counted: Whether the report's counts of outcomes are read.
@@ -68,6 +69,7 @@ class Finished:
     seed: int | None = None
     set_aside: str | None = None
     problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
     error: OrderlyError | None = None
     is_counted: bool = False

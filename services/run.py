@@ -156,6 +156,7 @@ class _Run:
             self._rejects.close()
         finished = Finished(self._report, self._ledger.name, self._rejects, self._plan.seed)
         finished.problems = self._reader.problems + problems
+        finished.notes = self._reader.notes
         finished.error = self._reader.error
         self._conclude(finished, is_abandoned=bool(problems))
         return finished

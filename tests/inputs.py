@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -66,6 +67,8 @@ class Found:
     accepted: list[Order] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
     cut: CutOff | None = None
+    notes: list[str] = field(default_factory=list)
+    problem: str | None = None
 
     @property
     def ids(self) -> list[str]:
@@ -92,6 +95,8 @@ def collect(source: Input) -> Found:
         found.cut = cut
     finally:
         source.close()
+    found.notes = source.remarks.notes("it")
+    found.problem = source.remarks.problem("it")
     return found
 
 
@@ -105,3 +110,15 @@ class Reader:
         path = self.folder / name
         path.write_bytes(content)
         return collect(Input(str(path), wake=-1))
+
+    def pipe(self, content: bytes) -> Found:
+        """Read bytes that come through a pipe, which has room for few."""
+        reading, writing = os.pipe()
+        wake, waker = os.pipe()
+        os.write(writing, content)
+        os.close(writing)
+        try:
+            return collect(Input(f"/dev/fd/{reading}", wake))
+        finally:
+            for descriptor in (reading, wake, waker):
+                os.close(descriptor)

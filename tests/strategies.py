@@ -111,6 +111,37 @@ def csv_files(draw: st.DrawFn) -> tuple[list[Order], bytes]:
 
 
 @st.composite
+def spoiled_csv_files(draw: st.DrawFn) -> tuple[list[list[str]], bytes, bool]:
+    """Draw rows, a CSV file of them to which something happened, and whether it was cut."""
+    found = draw(st.lists(orders, max_size=4, unique_by=lambda order: order.order_id))
+    table = [row for order in found for row in rows(order)]
+    if table:
+        table += [[*row] for row in draw(st.lists(st.sampled_from(table), max_size=3))]
+    if draw(st.booleans()):
+        table = [*draw(st.permutations(table))]
+    for row in table:
+        if draw(st.integers(0, 5)) == 0:
+            # Text of a customer's, with what looks like a whole row of somebody's order in it.
+            row[4] = f"{row[4]}\n{','.join(draw(st.sampled_from(table)))}\n"
+    for _ in range(draw(st.integers(0, 2))):
+        other = draw(st.sampled_from([[*HEADER], ["\ufeffA", *HEADER[1:]], [""] * 7, ["o"]]))
+        table.insert(draw(st.integers(0, len(table))), other)
+    end = draw(st.sampled_from(["\n", "\r\n"]))
+    text = b"".join(
+        write_row(row, quote_all=draw(st.booleans()), end=end) for row in table
+    ).decode()
+    place = draw(st.integers(0, len(text)))
+    kind = draw(st.sampled_from(["as it is", "a quote more", "a character less", "cut"]))
+    if kind == "a quote more":
+        text = f'{text[:place]}"{text[place:]}'
+    elif kind == "a character less":
+        text = text[:place] + text[place + 1 :]
+    elif kind == "cut":
+        text = text[:place]
+    return table, f"{','.join(HEADER)}{end}{text}".encode(), kind == "cut"
+
+
+@st.composite
 def pieces(draw: st.DrawFn, data: bytes, *, most: int = 8) -> list[bytes]:
     """Cut bytes at random places."""
     cuts = draw(st.lists(st.integers(0, len(data)), max_size=most))

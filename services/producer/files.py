@@ -6,18 +6,24 @@ import errno
 import os
 import stat
 import sys
-from contextlib import suppress
+from contextlib import closing, suppress
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from services.producer.csv_orders import check_header, parse_csv
+from services.producer.beginnings import check_bytes, check_header
+from services.producer.csv_orders import parse_csv
 from services.producer.jsonl_orders import parse_jsonl
-from services.producer.source import PAUSE, CutOff
-from services.producer.streams import chunks, decompressed, lines
+from services.producer.order_runs import find_apart
+from services.producer.source import PAUSE, CutOff, Remarks
+from services.producer.streams import chunks, decompressed, file_chunks, lines
+from services.producer.whole import LookedThrough, Remembered, refuse_again
 from shared.errors import InputError
 
 if TYPE_CHECKING:
-    from services.producer.source import Source
+    from collections.abc import Iterator
+
+    from services.producer.source import Source, _Pause
+    from services.producer.streams import Line
 
 STANDARD_INPUT = "-"
 
@@ -28,12 +34,15 @@ class Input:
     Attributes:
         name: What to call it.
         size: Its bytes on disk, or None for a stream.
+        remarks: What a person should hear of it besides, once it has been read.
 
     Raises:
         InputError: It cannot be opened, or does not begin as CSV or JSONL of orders do.
     """
 
     def __init__(self, path: str, wake: int) -> None:
+        self.remarks = Remarks()
+        self._start = 0
         self._wake = wake
         self._is_standard = path == STANDARD_INPUT
         self.name = "standard input" if self._is_standard else path or "''"
@@ -44,6 +53,7 @@ class Input:
                 raise IsADirectoryError(errno.EISDIR, "it is a folder")
             self.size = mode.st_size if stat.S_ISREG(mode.st_mode) else None
             if self.size is not None:
+                self._start = os.lseek(self._descriptor, 0, os.SEEK_CUR)
                 self._look_at_beginning()
         except OSError as error:
             raise InputError(f"{self.name}: cannot be opened: {error.strerror}") from None
@@ -57,11 +67,10 @@ class Input:
 
     def _look_at_beginning(self) -> None:
         """Read on a little: an unusable input should stop a run before it starts."""
-        start = os.lseek(self._descriptor, 0, os.SEEK_CUR)
-        os.pread(self._descriptor, 1, start)
+        os.pread(self._descriptor, 1, self._start)
         with suppress(CutOff):
-            next(self.orders(), None)
-        os.lseek(self._descriptor, start, os.SEEK_SET)
+            for _ in self._begin(lines(decompressed(self._again()))):
+                pass
 
     def position(self) -> int:
         """How many bytes of a regular file have been read."""
@@ -74,23 +83,55 @@ class Input:
             InputError: The input is neither CSV nor JSONL of orders.
             CutOff: It ended in the middle of an order, or of its encoding.
         """
-        content = lines(decompressed(chunks(self._descriptor, self._wake)))
+        content = lines(decompressed(chunks(self._descriptor, self._wake)), keeps_rest=True)
+        beginning: list[Line] = []
+        for found in self._begin(content):
+            if found is PAUSE:
+                yield PAUSE
+            else:
+                beginning.append(found)
+        if not beginning:
+            return
+        if self._is_jsonl(beginning[0]):
+            yield from refuse_again(parse_jsonl(self.name, chain(beginning, content)))
+        elif self.size is None:
+            with closing(Remembered(self.remarks)) as guard:
+                yield from parse_csv(self.name, content, guard, self.remarks)
+        else:
+            yield from self._looked_through(content)
+
+    def _looked_through(self, content: Iterator[Line | _Pause]) -> Source:
+        """Read a CSV file of which is known which orders it has in several places."""
+        before = os.fstat(self._descriptor)
+        apart = find_apart(self.name, lambda: decompressed(self._again()))
+        yield from parse_csv(self.name, content, LookedThrough(apart), self.remarks)
+        after = os.fstat(self._descriptor)
+        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns) and self.size:
+            raise CutOff("it was changed while it was read; run it again when it is whole")
+
+    def _again(self) -> Iterator[bytes]:
+        return file_chunks(self._descriptor, self._wake, self._start)
+
+    def _begin(self, content: Iterator[Line | _Pause]) -> Iterator[Line | _Pause]:
+        """Pass over blank lines, and yield the first other one, if it can be that of orders."""
         for line in content:
             if line is PAUSE:
                 yield PAUSE
-            elif line.text.strip():
-                break
-        else:
-            if self._is_named(".csv"):
-                raise InputError(f"{self.name}: is empty; a CSV file begins with its header")
-            return
-        looks_like_json = line.text.lstrip().startswith(b"{") and not self._is_named(".csv")
-        if looks_like_json or self._is_named(".jsonl", ".ndjson"):
-            yield from parse_jsonl(self.name, chain([line], content))
-        else:
-            if line.cut is None:
+                continue
+            if not line.text.strip():
+                continue
+            if self._is_jsonl(line):
+                check_bytes(self.name, line, "it must be JSON Lines")
+            elif line.cut is None:
                 check_header(self.name, line)
-            yield from parse_csv(self.name, content)
+            yield line
+            return
+        if self._is_named(".csv"):
+            raise InputError(f"{self.name}: is empty; a CSV file begins with its header")
+
+    def _is_jsonl(self, line: Line) -> bool:
+        looks_like_json = line.text.lstrip().startswith(b"{") and not self._is_named(".csv")
+        return looks_like_json or self._is_named(".jsonl", ".ndjson")
 
     def close(self) -> None:
         """Close the file."""

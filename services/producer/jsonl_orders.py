@@ -32,6 +32,8 @@ def parse_jsonl(file: str, content: Iterable[Line | _Pause]) -> Source:
         if line is PAUSE:
             yield PAUSE
             continue
+        if line.is_rest:
+            continue
         place = Place(file, line.number)
         if line.is_too_long:
             yield Rejected(place, None, [TOO_LONG])

@@ -21,7 +21,8 @@ class Reader:
     """Reads inputs, then the generator, and feeds them to the door; in a thread of its own.
 
     Attributes:
-        problems: Inputs that were not read to their end, and why.
+        problems: Inputs that were not read to their end, or taken in in part, and why.
+        notes: What was left out of them.
         error: What ended the reading early.
     """
 
@@ -36,6 +37,7 @@ class Reader:
         stop: threading.Event,
     ) -> None:
         self.problems: list[str] = []
+        self.notes: list[str] = []
         self.error: OrderlyError | None = None
         self._bug: BaseException | None = None
         self._feed = feed
@@ -75,7 +77,10 @@ class Reader:
     def _run(self) -> None:
         try:
             for each in self._inputs:
-                self._consume(each.orders(), each.name)
+                try:
+                    self._consume(each.orders(), each.name)
+                finally:
+                    self._note(each)
             if self._orders:
                 orders = synthetic.orders(self._orders, self._seed)
                 self._consume(orders, "generator")
@@ -91,4 +96,10 @@ class Reader:
             if not self._feed.consume(source):
                 self.problems.append(f"{name}: stopped before its end")
         except CutOff as cut:
-            self.problems.append(f"{name}, line {cut.line}: input cut off: {cut.why}")
+            place = f"{name}, line {cut.line}" if cut.line else name
+            self.problems.append(f"{place}: input cut off: {cut}")
+
+    def _note(self, source: Input) -> None:
+        self.notes += source.remarks.notes(source.name)
+        if problem := source.remarks.problem(source.name):
+            self.problems.append(problem)

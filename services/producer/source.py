@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -41,12 +42,25 @@ class _Pause(Enum):
 PAUSE: Final = _Pause.PAUSE
 """Nothing more is there just now: what has gathered should leave."""
 
+_SHOWN = 10
+_LEFT_OUT = {
+    "header": "the header of a joined file",
+    "empty": "what has nothing but separators in it",
+}
+
 Incoming = Accepted | Rejected | _Pause
 Source = Iterator[Incoming]
 
 
 class Stopped(Exception):
     """Reading was broken off by a request to stop; what is unfinished must not count as whole."""
+
+
+NOT_UTF8 = "bytes that are not UTF-8"
+_REMEDIES = {
+    NOT_UTF8: "if it is Latin-1 or Windows-1252, convert it: iconv -f WINDOWS-1252 -t UTF-8",
+    "quote": "mend that, and run it again: what was accepted is not charged twice",
+}
 
 
 class CutOff(Exception):
@@ -61,3 +75,57 @@ class CutOff(Exception):
         super().__init__(why)
         self.why = why
         self.line = line
+
+    def __str__(self) -> str:
+        """What was found, and what can be done."""
+        remedy = next((what for sign, what in _REMEDIES.items() if sign in self.why), None)
+        return self.why if remedy is None else f"{self.why}; {remedy}"
+
+
+class Remarks:
+    """What a person should hear of an input that was read, beside its orders."""
+
+    def __init__(self) -> None:
+        self._left_out: dict[str, list[int]] = {}
+        self._counts: Counter[str] = Counter()
+        self._in_part: list[str] = []
+        self._in_part_count = 0
+
+    def leave_out(self, what: str, line: int) -> None:
+        """Note a row that is none of an order."""
+        self._counts[what] += 1
+        shown = self._left_out.setdefault(what, [])
+        if len(shown) < _SHOWN:
+            shown.append(line)
+
+    def charge_in_part(self, order_id: str) -> None:
+        """Note an order that was accepted before the rest of its rows came."""
+        self._in_part_count += 1
+        if len(self._in_part) < _SHOWN:
+            self._in_part.append(order_id)
+
+    def notes(self, file: str) -> list[str]:
+        """Say what was left out."""
+        return [
+            f"{file}, {'line' if len(lines) == 1 else 'lines'} "
+            f"{_listed(lines, self._counts[what])}: left out {_LEFT_OUT[what]}"
+            for what, lines in self._left_out.items()
+        ]
+
+    def problem(self, file: str) -> str | None:
+        """Say which orders were charged in part, if any were."""
+        if not self._in_part_count:
+            return None
+        orders = (
+            "1 order was" if self._in_part_count == 1 else f"{self._in_part_count:,} orders were"
+        )
+        return (
+            f"{file}: {orders} charged in part, for the rest of their rows came after other "
+            f"orders: {_listed(self._in_part, self._in_part_count)}; see to them, and sort the "
+            "rows by order_id or read them from a file, which is looked at before"
+        )
+
+
+def _listed(shown: Sequence[object], count: int) -> str:
+    more = f" and {count - len(shown):,} more" if count > len(shown) else ""
+    return ", ".join(map(str, shown)) + more

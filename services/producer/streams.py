@@ -7,6 +7,7 @@ descriptor, so that a signal ends the wait and a lull lets gathered orders leave
 from __future__ import annotations
 
 import os
+import select
 import selectors
 import stat
 import zlib
@@ -31,6 +32,10 @@ class Line(NamedTuple):
     Attributes:
         is_last: It ended with the input, without a line end of its own.
         cut: Why the input broke off inside this line, if it did.
+        goes_on: More of this line follows, since it is too long for one piece.
+        is_rest: It is such a piece, or lies in a row that is too long.
+        last: The line on which its row ends, if not this one; see ``csv_quotes``.
+        doubt: The line from which on nobody can tell what is quoted, if that is so.
     """
 
     number: int
@@ -38,6 +43,10 @@ class Line(NamedTuple):
     is_too_long: bool = False
     is_last: bool = False
     cut: str | None = None
+    goes_on: bool = False
+    is_rest: bool = False
+    last: int = 0
+    doubt: int = 0
 
 
 def chunks(descriptor: int, wake: int) -> Iterator[bytes | _Pause]:
@@ -129,14 +138,45 @@ def _unpack(head: bytes, stream: Iterator[bytes | _Pause]) -> Iterator[bytes | _
     raise CutOff("the gzip data ends in the middle")
 
 
-def lines(stream: Iterator[bytes | _Pause]) -> Iterator[Line | _Pause]:
+def file_chunks(descriptor: int, wake: int, start: int, end: int | None = None) -> Iterator[bytes]:
+    """Read a regular file once more, and leave its own position where it is.
+
+    Args:
+        descriptor: The file.
+        wake: See ``chunks``; below zero there is none.
+        start: The first byte.
+        end: The byte to stop at; None is the file's end.
+
+    Raises:
+        Stopped: ``wake`` became readable.
+        CutOff: The device fails.
+    """
+    while end is None or start < end:
+        size = CHUNK_BYTES if end is None else min(CHUNK_BYTES, end - start)
+        try:
+            chunk = os.pread(descriptor, size, start)
+        except OSError as error:
+            raise CutOff(f"cannot be read on ({error.strerror})") from None
+        if not chunk:
+            return
+        if wake >= 0 and select.select([wake], [], [], 0)[0]:
+            raise Stopped
+        start += len(chunk)
+        yield chunk
+
+
+def lines(stream: Iterator[bytes | _Pause], *, keeps_rest: bool = False) -> Iterator[Line | _Pause]:
     """Split a stream into lines, with any of the usual line ends; drop a byte-order mark.
+
+    Args:
+        stream: The bytes.
+        keeps_rest: Whether the rest of a line that is too long is wanted, too, piece by piece.
 
     Raises:
         CutOff: As the stream does, with the number of the line it ended in; what there is of
             that line has been yielded.
     """
-    splitter = LineSplitter()
+    splitter = LineSplitter(keeps_rest=keeps_rest)
     try:
         for chunk in stream:
             if chunk is PAUSE:
@@ -159,10 +199,16 @@ class LineSplitter:
         number: The line that the next byte belongs to.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, keeps_rest: bool = False) -> None:
         self.number = 1
+        self._keeps_rest = keeps_rest
         self._rest = b""
         self._is_skipping = False
+
+    @property
+    def is_between(self) -> bool:
+        """Whether the next byte begins a line."""
+        return not self._rest and not self._is_skipping
 
     def feed(self, chunk: bytes) -> Iterator[Line]:
         """Yield the lines that end in this piece; one that has become too long, too."""
@@ -170,26 +216,30 @@ class LineSplitter:
         for piece in whole:
             text, self._rest = self._rest + piece, b""
             if not self._is_skipping:
-                yield _line(self.number, text)
+                yield self._line(text)
+            elif self._keeps_rest:
+                yield Line(self.number, text, is_too_long=True, is_rest=True)
             self._is_skipping = False
             self.number += 1
         if self._is_skipping:
+            if self._keeps_rest:
+                yield Line(self.number, tail, is_too_long=True, goes_on=True, is_rest=True)
             return
         self._rest += tail
         if len(self._rest) > LINE_BYTES:
-            yield Line(self.number, self._rest[:200], is_too_long=True)
+            yield self._line(self._rest)._replace(goes_on=True)
             self._rest, self._is_skipping = b"", True
 
     def end(self) -> Iterator[Line]:
         """Yield the last line, if it has no line end of its own."""
         if self._rest:
-            yield _line(self.number, self._rest)
+            yield self._line(self._rest)
             self._rest = b""
 
-
-def _line(number: int, text: bytes) -> Line:
-    if number == 1:
-        text = text.removeprefix(b"\xef\xbb\xbf")
-    if len(text) > LINE_BYTES:
-        return Line(number, text[:200], is_too_long=True)
-    return Line(number, text.removesuffix(b"\r"))
+    def _line(self, text: bytes) -> Line:
+        if self.number == 1:
+            text = text.removeprefix(b"\xef\xbb\xbf")
+        if len(text) > LINE_BYTES:
+            kept = text if self._keeps_rest else text[:200]
+            return Line(self.number, kept, is_too_long=True)
+        return Line(self.number, text.removesuffix(b"\r"))

@@ -40,7 +40,7 @@ MAYBE_WRONG = csv_of(
     row("negative-price", price="-1.50"),
     "short,c1,USD",
     row("long") + ",more",
-    row("stray-quote", sku='"S-1'),
+    row("stray-quote", sku='"S" 1"'),
     *[row("items")] * 501,
     row("huge", sku="x" * 10_000_000),
     *[row("total", quantity="1000000", price="10000000000")] * 10,
@@ -55,10 +55,12 @@ MAYBE_WRONG = csv_of(
     row("unix").replace(TIME, "1769851800"),
     row("money").replace("USD", "XXX"),
     row("yen").replace("USD", "JPY"),
-    row("same"),
+    row("apart"),
     row("good-2"),
-    row("same"),
-    row("good-1", price="9.99"),
+    row("apart"),
+    row("apart-money"),
+    row("good-3"),
+    row("apart-money", price="9.99"),
     row("good-dinar", price="1.234").replace("USD", "KWD"),
     row("good-yen", price="150").replace("USD", "JPY"),
 )
@@ -69,25 +71,35 @@ def test_each_bad_order_of_a_csv_file_is_rejected_by_line_and_the_rest_is_paid(
 ) -> None:
     write(orderly.folder, {"orders.csv": MAYBE_WRONG})
     report = orderly.json("run", "orders.csv", "--rejects", "rejects.jsonl")
-    assert_counts(report, created=5, duplicates=1, rejected=31)
-    assert accepted(orderly) == {"good-1", "good-2", "same", "good-dinar", "good-yen"}
+    assert_counts(report, created=5, duplicates=0, rejected=32)
+    assert accepted(orderly) == {"good-1", "good-2", "good-3", "good-dinar", "good-yen"}
 
     lines = {
         text.split(",")[0]: number
         for number, text in reversed(list(enumerate(MAYBE_WRONG.decode().split("\n"), 1)))
     }
     found = rejects(orderly.folder / "rejects.jsonl")
-    assert len(found) == 31
+    assert len(found) == 32
     for each in found:
         assert sorted(each) == ["file", "line", "order_id", "reasons"]
         assert each["file"] == "orders.csv"
         assert each["reasons"]
-        assert not each["order_id"].startswith("good-") or each["reasons"] == [
-            "order_id: was accepted before with other content"
-        ]
+        assert not each["order_id"].startswith("good-")
     where = {each["order_id"]: each["line"] for each in found}
-    for name in ("negative", "short", "items", "total", "two-faced", "money", "yen"):
+    for name in ("negative", "short", "items", "total", "two-faced", "money", "yen", "apart"):
         assert where[name] == lines[name]
+    orderly.assert_serial()
+
+
+def test_the_same_file_again_is_duplicates_and_an_order_that_was_changed_a_conflict(
+    orderly: Orderly,
+) -> None:
+    again = csv_of(row("one"), row("two", price="9.99"), row("three"))
+    write(orderly.folder, {"orders.csv": csv_of(row("one"), row("two")), "again.csv": again})
+    report = orderly.json("run", "orders.csv", "again.csv", "again.csv", "--rejects", "no.jsonl")
+    assert_counts(report, created=3, duplicates=3, rejected=2)
+    for each in rejects(orderly.folder / "no.jsonl"):
+        assert each["reasons"] == ["order_id: was accepted before with other content"]
     orderly.assert_serial()
 
 

@@ -8,6 +8,8 @@ order, and only the last one.
 
 from __future__ import annotations
 
+import csv
+import io
 import zlib
 from decimal import Decimal
 from itertools import accumulate
@@ -23,9 +25,10 @@ from services.producer.streams import decompressed, lines
 from shared.errors import InputError
 from shared.schema import encode_order
 from tests import strategies as some
+from tests.inputs import Reader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from shared.schema import Order
@@ -177,3 +180,58 @@ def is_cut_at_a_row_or_in_a_price(last: Order, written: Order, kept: bytes) -> b
         and full_price.startswith(digits)
         and Decimal(digits) == Decimal(rows[-1][-1])
     )
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.data())
+def test_whatever_happened_to_a_file_an_order_is_taken_whole_or_not_at_all(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    """Rows in any order, joined files, text in quotes that looks like orders, stray quotes."""
+    table, file, is_cut = data.draw(some.spoiled_csv_files())
+    read = Reader(tmp_path_factory.getbasetemp())
+    packed = b"".join(data.draw(some.gzipped(file)))
+    readings = [read(file), read(packed, "orders.csv.gz"), read(file, "orders")]
+    assert readings[0].ids == readings[1].ids == readings[2].ids
+    rows_read, is_sound = rows_of(file)
+    wanted = rows_in_one_place(rows_read if is_sound or is_cut else table)
+    for found in readings:
+        assert len(set(found.ids)) == len(found.ids)
+        for order in found.accepted:
+            rows = wanted[order.order_id]
+            assert [row[5] for row in rows] == [str(item.quantity) for item in order.items]
+            assert [Decimal(row[6]) for row in rows] == [
+                Decimal(row[6]) for row in some.rows(order)
+            ]
+            assert not is_sound or [row[4] for row in rows] == [item.sku for item in order.items]
+    piped = read.pipe(file)
+    assert {*readings[0].ids} <= {*piped.ids}
+    in_part = {*piped.ids} - {*readings[0].ids}
+    if piped.cut is None:
+        assert all(f"{order_id}" in (piped.problem or "") for order_id in in_part)
+
+
+def rows_of(file: bytes) -> tuple[list[list[str]], bool]:
+    """Read a file as Python's own reader of CSV does, as far as its quotes match."""
+    rows = []
+    try:
+        for row in csv.reader(io.StringIO(file.decode(), newline=""), strict=True):
+            rows.append(row)  # noqa: PERF402  those before an error count
+    except csv.Error:
+        return rows, False
+    return rows, True
+
+
+def rows_in_one_place(table: Iterable[list[str]]) -> dict[str, list[list[str]]]:
+    """Gather the rows of each id, but for those that come in several places."""
+    found: dict[str, list[list[str]]] = {}
+    latest, apart = "", set()
+    for row in table:
+        if not "".join(row).strip():
+            continue
+        order_id = row[0].strip()
+        if order_id != latest and order_id in found:
+            apart.add(order_id)
+        found.setdefault(order_id, []).append(row)
+        latest = order_id
+    return {order_id: rows for order_id, rows in found.items() if order_id not in apart}

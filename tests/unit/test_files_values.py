@@ -71,6 +71,10 @@ def test_a_csv_price_in_other_than_plain_decimals_is_refused(read: Reader, text:
         ("JPY", "1177", 1177),
         ("KWD", "1.234", 1234),
         ("CLF", "1.2345", 12345),
+        ("USD", "29.9900", 2999),
+        ("JPY", "500.00", 500),
+        ("KWD", "1.2340000", 1234),
+        ("USD", f"1.{'0' * 25}", 100),
     ],
 )
 def test_a_csv_price_becomes_minor_units_by_the_currency(
@@ -81,7 +85,8 @@ def test_a_csv_price_becomes_minor_units_by_the_currency(
 
 
 @pytest.mark.parametrize(
-    ("currency", "price", "digits"), [("USD", "1.234", 2), ("JPY", "1.5", 0), ("KWD", "1.2345", 3)]
+    ("currency", "price", "digits"),
+    [("USD", "1.234", 2), ("JPY", "1.5", 0), ("KWD", "1.2345", 3), ("USD", "29.9901", 2)],
 )
 def test_more_decimals_than_the_currency_has_are_refused(
     read: Reader, currency: str, price: str, digits: int

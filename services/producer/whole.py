@@ -1,0 +1,109 @@
+"""Orders of an input are accepted whole or not at all: what refuses those that are not.
+
+A file is looked through before it is read, so that an order whose rows come in several places is
+refused whole. A pipe cannot be read twice: there the first rows may have been charged when the
+others come. They are refused, and the order is named as one that was charged in part.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING, Protocol
+
+from services.producer.seen import Seen
+from services.producer.source import Accepted, Rejected
+from shared.errors import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from services.producer.source import Remarks, Source
+
+_APART = "the rows of an order must follow each other, each of them once"
+_REJECTED_BEFORE = Reason("order_id", "was rejected before in this input; mend it there")
+
+
+class Guard(Protocol):
+    """Refuses orders that are not whole."""
+
+    def check(self, found: Accepted | Rejected, order_id: str) -> Iterable[Accepted | Rejected]:
+        """Let an order pass, or refuse it."""
+
+    def spoil(self, order_id: str) -> None:
+        """Have an id refused that stands where nobody can tell whether it is one."""
+
+
+class LookedThrough:
+    """For a file whose ids are known.
+
+    Args:
+        places: The lines on which an order's rows begin, for each whose rows do so twice or more.
+    """
+
+    def __init__(self, places: dict[str, list[int]]) -> None:
+        self._places = places
+        self._told: set[str] = set()
+
+    def check(self, found: Accepted | Rejected, order_id: str) -> Iterable[Accepted | Rejected]:
+        """See the protocol. Such an order is refused once, where it begins."""
+        lines = self._places.get(order_id)
+        if lines is None:
+            return (found,)
+        if order_id in self._told:
+            return ()
+        self._told.add(order_id)
+        apart = Reason(f"lines {' and '.join(map(str, lines))}", _APART)
+        others = found.reasons if isinstance(found, Rejected) else []
+        return (Rejected(found.place, order_id[:64] or None, [apart, *others]),)
+
+    def spoil(self, order_id: str) -> None:
+        """See the protocol. They were counted when the file was looked through."""
+
+
+class Remembered:
+    """For a pipe: remembers the ids that have come, by what became of them."""
+
+    def __init__(self, remarks: Remarks) -> None:
+        self._remarks = remarks
+        self._accepted = Seen()
+        self._rejected = Seen()
+
+    def check(self, found: Accepted | Rejected, order_id: str) -> Iterable[Accepted | Rejected]:
+        """See the protocol. Every part after the first is refused."""
+        if order_id in self._rejected:
+            if isinstance(found, Accepted):
+                found = Rejected(found.place, found.order.order_id, [_REJECTED_BEFORE])
+        elif order_id in self._accepted:
+            self._remarks.charge_in_part(order_id)
+            self._rejected.add(order_id)
+            apart = Reason(f"line {found.place.line}", f"{_APART}: others came before")
+            others = found.reasons if isinstance(found, Rejected) else []
+            found = Rejected(found.place, order_id[:64] or None, [apart, *others])
+        elif isinstance(found, Accepted):
+            self._accepted.add(order_id)
+        else:
+            self._rejected.add(order_id)
+        return (found,)
+
+    def spoil(self, order_id: str) -> None:
+        """See the protocol."""
+        if order_id:
+            self._rejected.add(order_id)
+
+    def close(self) -> None:
+        """Forget them."""
+        self._accepted.close()
+        self._rejected.close()
+
+
+def refuse_again(source: Source) -> Source:
+    """Refuse what comes under an id that was rejected before: for sources of whole orders."""
+    with closing(Seen()) as rejected:
+        for found in source:
+            if isinstance(found, Rejected):
+                if found.order_id is not None:
+                    rejected.add(found.order_id)
+            elif rejected and isinstance(found, Accepted) and found.order.order_id in rejected:
+                yield Rejected(found.place, found.order.order_id, [_REJECTED_BEFORE])
+                continue
+            yield found

@@ -1,0 +1,84 @@
+"""Through the front door: an order is charged with its whole total, or with nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.inputs import csv_of, row
+from tests.intake import accepted, assert_counts, rejects, write
+from tests.orderly import Orderly
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+APART = csv_of(row("s-1"), row("s-2"), row("s-1", price="9.00"), row("s-3"))
+
+
+@pytest.fixture
+def orderly(tmp_path: Path) -> Orderly:
+    """The command, with a single worker: here it is the intake that matters."""
+    return Orderly(tmp_path, {"PAYMENT_WORKERS": "1"})
+
+
+def test_an_order_with_a_line_end_in_quotes_is_rejected_whole_and_its_mended_file_is_taken(
+    orderly: Orderly,
+) -> None:
+    text = f'"gift card, text:\n{row("q-9", customer="bob", price="999.00")}\n"'
+    bad = csv_of(row("q-1"), row("q-1", sku=text), row("q-1"), row("q-2"))
+    good = csv_of(row("q-1"), row("q-1", sku="gift card"), row("q-1"))
+    write(orderly.folder, {"bad.csv": bad, "good.csv": good})
+    report = orderly.json("run", "bad.csv", "--rejects", "rejects.jsonl")
+    assert_counts(report, created=1, duplicates=0, rejected=1)
+    assert report["paid_amount"] == {"USD": 150}
+    (rejected,) = rejects(orderly.folder / "rejects.jsonl")
+    assert (rejected["order_id"], rejected["line"]) == ("q-1", 2)
+    assert rejected["reasons"][0].startswith("lines 3 to 5 sku: must consist of printable")
+    assert_counts(orderly.json("run", "good.csv"), created=1, duplicates=0, rejected=0)
+    assert accepted(orderly) == {"q-1", "q-2"}
+    orderly.assert_serial()
+
+
+@pytest.mark.parametrize("argument", ["orders.csv", "/dev/stdin"])
+def test_rows_that_do_not_follow_each_other_are_refused_whole_where_a_file_is_read(
+    orderly: Orderly, argument: str
+) -> None:
+    write(orderly.folder, {"orders.csv": APART})
+    with (orderly.folder / "orders.csv").open() as file:
+        process = orderly.start("run", argument, stdin=file)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, err.count("orderly: ")) == (0, 0), err
+    assert (
+        "rejected: line: the rows of an order must follow each other, each of them once (1)" in out
+    )
+    assert accepted(orderly) == {"s-2", "s-3"}
+
+
+def test_rows_that_come_late_on_standard_input_are_refused_and_the_run_says_so_and_ends_with_1(
+    orderly: Orderly,
+) -> None:
+    for created, duplicates in ((3, 0), (0, 3)):
+        result = orderly("run", "-", "--json", stdin=APART)
+        assert result.code == 1
+        assert_counts(result.json, created=created, duplicates=duplicates, rejected=1)
+        (told,) = [line for line in result.err.splitlines() if "in part" in line]
+        assert told.startswith("orderly: standard input: 1 order was charged in part")
+        assert ": s-1; " in told
+    orderly.assert_serial()
+
+
+def test_what_was_left_out_is_said_after_the_report(orderly: Orderly) -> None:
+    content = csv_of(row("o-1"), ",,,,,,", row("o-1")) + b"\xef\xbb\xbf" + csv_of(row("o-2"))
+    write(orderly.folder, {"joined.csv": content})
+    notes = [
+        "joined.csv, line 3: left out what has nothing but separators in it",
+        "joined.csv, line 5: left out the header of a joined file",
+    ]
+    result = orderly("run", "joined.csv")
+    assert result.code == 0, result
+    assert result.out.splitlines()[-2:] == notes
+    result = orderly("run", "joined.csv", "--json")
+    assert_counts(result.json, created=0, duplicates=2, rejected=0)
+    said = [line for line in result.err.splitlines() if line.startswith("orderly: ")]
+    assert said == [f"orderly: {note}" for note in notes]
