@@ -108,6 +108,7 @@ class _Names:
         if not self._joiner.is_between or b'"' in rows or b"order_id" in rows:
             return None
         names = [name.strip(_INVISIBLE) for name in _RUN.findall(b"\n%b\n" % rows)]
+        del names[-1]  # what follows the last line end
         if not all(names) or not b"".join(names).isascii():
             return None
         if names[:1] == [self._latest]:

@@ -19,6 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.producer import streams
 from services.producer.files import Input
 from services.producer.source import PAUSE, Accepted, CutOff, Rejected
 from services.producer.streams import decompressed, lines
@@ -191,7 +192,9 @@ def test_whatever_happened_to_a_file_an_order_is_taken_whole_or_not_at_all(
     table, file, is_cut = data.draw(some.spoiled_csv_files())
     read = Reader(tmp_path_factory.getbasetemp())
     packed = b"".join(data.draw(some.gzipped(file)))
-    readings = [read(file), read(packed, "orders.csv.gz"), read(file, "orders")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(streams, "CHUNK_BYTES", data.draw(st.sampled_from([7, 64, 200, 4000])))
+        readings = [read(file), read(packed, "orders.csv.gz"), read(file, "orders")]
     assert readings[0].ids == readings[1].ids == readings[2].ids
     rows_read, is_sound = rows_of(file)
     wanted = rows_in_one_place(rows_read if is_sound or is_cut else table)
