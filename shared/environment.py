@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.errors import ConfigurationError
 from shared.passwords import mask_password, with_password
+from shared.redis_urls import parse_redis_url
 from shared.settings import Settings, check_token
 
 
@@ -45,6 +46,8 @@ def load_settings(**overrides: object) -> Settings:
     if settings.ledger_password_file and not settings.ledger_url.startswith("sqlite"):
         password = _password("LEDGER_PASSWORD_FILE", settings.ledger_password_file)
         secret["ledger_url"] = with_password(settings.ledger_url, password)
+    if settings.queue_mode == "redis":
+        _check_files(settings.redis_url)
     if settings.redis_password_file and settings.queue_mode == "redis":
         password = _password("REDIS_PASSWORD_FILE", settings.redis_password_file)
         secret["redis_url"] = with_password(settings.redis_url, password)
@@ -55,6 +58,17 @@ def load_settings(**overrides: object) -> Settings:
     filled = settings.model_copy(update=secret)
     filled.model_fields_set.difference_update(secret.keys() - settings.model_fields_set)
     return filled
+
+
+def _check_files(redis_url: str) -> None:
+    """Find out that a certificate is missing before it counts as a server that is away."""
+    for option, path in parse_redis_url(redis_url).files.items():
+        try:
+            Path(path).stat() if Path(path).is_dir() else Path(path).open("rb").close()
+        except OSError as error:
+            raise ConfigurationError(
+                f"REDIS_URL names {option}={path!r}, which cannot be read: {error.strerror}"
+            ) from None
 
 
 def _password(variable: str, path: str) -> str:

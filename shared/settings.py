@@ -14,6 +14,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from shared.passwords import escape_password
+from shared.redis_urls import parse_redis_url
 
 QueueMode = Literal["local", "redis"]
 DEFAULT_LEDGER_URL = "sqlite:///var/orderly.db"
@@ -58,14 +59,8 @@ def _postgres_url(driver: str, rest: str) -> str:
 
 
 def _redis_url(value: str) -> str:
-    try:
-        parts = urlsplit(value)
-        is_sound = parts.port is None or parts.port > 0
-    except ValueError:  # urlsplit and its port say no more than that
-        raise ValueError("is not a URL like redis://127.0.0.1:6379/0") from None
-    place = {"redis": parts.netloc, "rediss": parts.netloc, "unix": parts.path}
-    if not is_sound or not place.get(parts.scheme):
-        raise ValueError("is not a URL like redis://127.0.0.1:6379/0")
+    value = escape_password(value)
+    parse_redis_url(value)
     return value
 
 

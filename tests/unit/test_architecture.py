@@ -46,7 +46,7 @@ LOWEST = tuple(
     f"shared.{name}"
     for name in (
         *("schema", "reasons", "weight", "errors", "settings", "environment", "passwords"),
-        *("currencies", "clock", "metrics", "collector", "texts"),
+        *("currencies", "clock", "metrics", "collector", "texts", "redis_urls"),
     )
 )
 # Nobody imports these but those that are named: the ways in, and what belongs to one mode or one
