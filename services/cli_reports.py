@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 def status(as_json: AsJson = False) -> None:
     """Count the orders by what became of them."""
     from services.console import equation, money, print_mapping
+    from services.modes import queue_trouble
     from services.status import status_report
 
     settings = read_settings()
     with reading(settings) as (ledger, connection):
         report = status_report(settings, ledger, connection)
+    report = report.with_trouble(queue_trouble(settings, ledger.ledger_id))
     if as_json:
         print_json(report.as_dict())
         return
@@ -34,6 +36,7 @@ def status(as_json: AsJson = False) -> None:
         if report.workers
         else [("workers", "none at present")]
     )
+    rows += [("Redis is away", report.queue_trouble)] if report.queue_trouble else []
     rows += [
         (
             f"worker {each.slot}",

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import http.client
+import json
 import socket
 from typing import TYPE_CHECKING
 
+from services.modes import queue_trouble
 from shared.ledger.opening import open_ledger
 from shared.ledger.workers import present
 
@@ -29,12 +31,15 @@ def _ask(port: int) -> str | None:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     try:
         connection.request("GET", "/readyz")
-        status = connection.getresponse().status
-    except (OSError, http.client.HTTPException) as error:
+        response = connection.getresponse()
+        said = json.loads(response.read())
+    except (OSError, http.client.HTTPException, ValueError) as error:
         return f"port {port} does not answer: {error}"
     finally:
         connection.close()
-    return None if status == http.HTTPStatus.OK else f"/readyz says {status}"
+    if response.status != http.HTTPStatus.OK:
+        return f"/readyz says {response.status}"
+    return _of_the_queue(said.get("queue_trouble"))
 
 
 def _find_workers(settings: Settings) -> str | None:
@@ -43,4 +48,10 @@ def _find_workers(settings: Settings) -> str | None:
         hosts = {each.host for each in present(connection) if each.state != "starting"}
     ledger.database.close()
     here = socket.gethostname()
-    return None if here in hosts else f"no worker of {here} has been seen at work lately"
+    if here not in hosts:
+        return f"no worker of {here} has been seen at work lately"
+    return _of_the_queue(queue_trouble(settings, ledger.ledger_id))
+
+
+def _of_the_queue(trouble: str | None) -> str | None:
+    return trouble and f"Redis is away: {trouble}"

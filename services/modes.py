@@ -19,3 +19,12 @@ def new_pipeline(ledger: Ledger, settings: Settings, *, run_id: str, niceness: i
     from services.local import LocalPipeline  # noqa: PLC0415
 
     return LocalPipeline(ledger, settings, run_id=run_id, niceness=niceness)
+
+
+def queue_trouble(settings: Settings, ledger_id: str) -> str | None:
+    """Ask the queue's server, where there is one, and not for long; say what is wrong with it."""
+    if settings.queue_mode == "redis":
+        from shared.queue.redis_check import trouble  # noqa: PLC0415
+
+        return trouble(settings.redis_url, settings.redis_password_file, ledger_id)
+    return None

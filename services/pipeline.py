@@ -130,9 +130,9 @@ class Pipeline(ABC):
         """
 
     @property
-    def is_cut_off(self) -> bool:
-        """Whether the server of the queue does not answer."""
-        return False
+    def queue_trouble(self) -> str | None:
+        """Why the server of the queue does not carry, if so; orders are taken in all the same."""
+        return None
 
     @property
     def depth(self) -> int:

@@ -34,23 +34,25 @@ class ScaledPipeline(Pipeline):
         self, ledger: Ledger, settings: Settings, *, run_id: str, niceness: int = 0
     ) -> None:
         super().__init__(ledger, settings, run_id=run_id, niceness=niceness)
-        self.queue = RedisQueue(settings.redis_url, ledger.ledger_id)
-        self._controls = Controls(settings.redis_url, ledger.ledger_id)
+        url, password_file = settings.redis_url, settings.redis_password_file
+        self.queue = RedisQueue(url, ledger.ledger_id, password_file)
+        self._controls = Controls(url, ledger.ledger_id, password_file)
 
     def start(self) -> None:
         """See the base class.
 
         Raises:
-            QueueUnavailable: Redis refuses the password.
+            QueueUnavailable: Redis refuses what will not pass.
         """
         self.queue.check()
         super().start()
+        self.queue.watch()
 
     def watch(self, timeout: float) -> None:
         """See the base class.
 
         Raises:
-            QueueUnavailable: Redis was never there.
+            QueueUnavailable: Redis was never well.
         """
         super().watch(timeout)
         self.queue.check()
@@ -77,9 +79,9 @@ class ScaledPipeline(Pipeline):
         return True
 
     @property
-    def is_cut_off(self) -> bool:
+    def queue_trouble(self) -> str | None:
         """See the base class."""
-        return self.queue.is_away
+        return self.queue.trouble
 
     def _start_worker(self, slot: int, vitals: Vitals) -> SpawnProcess:
         return self.supervisor.spawn(

@@ -108,8 +108,8 @@ class _Service:
         app.include_router(orders.router)
         app.include_router(orders_router(self._reading))
         app.include_router(dead_router(self._reading, self._pipeline.queue))
-        app.include_router(ledger_router(settings, self._reading, self._prover))
-        app.include_router(service_router(self._reading, metrics, self._trouble))
+        app.include_router(ledger_router(settings, self._reading, self._prover, self._away))
+        app.include_router(service_router(self._reading, metrics, self._trouble, self._away))
         self._generator = Generator(
             ledger, lambda: Intake(ledger, self._pipeline.queue, settings, run_id=new_run_id())
         )
@@ -207,6 +207,9 @@ class _Service:
     def _doing(self) -> dict[str, Any]:
         """What the page shows beside what is counted."""
         return {"waiting": self._door.waiting, "generator": self._generator.progress}
+
+    def _away(self) -> str | None:
+        return self._pipeline.queue_trouble
 
     def _trouble(self) -> str | None:
         return STOPPING if self._door.is_closing else self._pipeline.trouble

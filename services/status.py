@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from shared.ledger.reports import totals
@@ -19,12 +19,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StatusReport:
-    """The orders by what became of them, which ledger this is, and who is at work."""
+    """The orders by what became of them, which ledger this is, and who is at work.
+
+    ``queue_trouble`` is why the queue's server does not carry, if so.
+    """
 
     totals: Totals
     mode: str
     ledger: str
     workers: list[WorkerEntry]
+    queue_trouble: str | None = None
+
+    def with_trouble(self, queue_trouble: str | None) -> StatusReport:
+        """Add what is known of the queue's server."""
+        return replace(self, queue_trouble=queue_trouble)
 
     @property
     def queue_depth(self) -> int:
@@ -39,9 +47,10 @@ class StatusReport:
             "ledger": self.ledger,
             "workers": [worker._asdict() for worker in self.workers],
             "queue_depth": self.queue_depth,
+            "queue_trouble": self.queue_trouble,
         }
 
 
 def status_report(settings: Settings, ledger: Ledger, connection: sa.Connection) -> StatusReport:
-    """Read the report from one snapshot."""
+    """Read the report from one snapshot; of the queue's server it says nothing."""
     return StatusReport(totals(connection), settings.queue_mode, ledger.name, present(connection))

@@ -14,12 +14,16 @@ from typing import TYPE_CHECKING, Any, cast
 from rq import SimpleWorker
 
 from services.payment.job import PaymentJob, PaymentQueue, at_work
-from services.payment.rq_worker import PaymentWorker, _Rest
+from services.payment.rest import Rest
+from services.payment.rq_worker import PaymentWorker
 from services.payment.vitals import Vitals
 from services.payment.work import Delivery
 from services.payment.worker import IDLE_SECONDS
 from shared.queue.port import Deliveries
-from shared.queue.redis_queue import ROOM, RedisQueue, connect, rq_queue
+from shared.queue.redis_keys import own_key
+from shared.queue.redis_line import Line, connect
+from shared.queue.redis_queue import ROOM, RedisQueue
+from shared.queue.redis_sending import rq_queue
 from tests.queues import LEDGER
 
 if TYPE_CHECKING:
@@ -51,10 +55,11 @@ class RedisDeliveries(Deliveries):
     def worker(self) -> PaymentWorker:
         """RQ's worker."""
         if self._worker is None:
-            queue = rq_queue(connect(self._url), self._ledger_id, PaymentQueue, PaymentJob)
+            line = Line(self._url)
+            queue = rq_queue(line.open(), self._ledger_id, PaymentQueue, PaymentJob)
             vitals = Vitals([0] * Vitals.SIZE)
             stop = threading.Event()
-            rest = _Rest(vitals, stop)
+            rest = Rest(vitals, stop, line)
             self._worker = PaymentWorker(
                 queue, self._ledger_id, _SETTLED, vitals, rest, stop, threading.Event()
             )
@@ -117,5 +122,5 @@ class RedisBackend:
             queue = rq_queue(connection, LEDGER, PaymentQueue, PaymentJob)
             connection.delete(queue.intermediate_queue_key, queue.started_job_registry.key)
             queue.delete(delete_jobs=True)
-            for key in connection.scan_iter(f"orderly:{LEDGER}:*"):
+            for key in connection.scan_iter(own_key(LEDGER, "*")):
                 connection.delete(key)

@@ -53,8 +53,8 @@ class Pipeline(Protocol):
         """Whether the consumers rest."""
 
     @property
-    def is_cut_off(self) -> bool:
-        """Whether the queue's server does not answer."""
+    def queue_trouble(self) -> str | None:
+        """Why the queue's server does not carry, if so."""
 
     def crew(self, connection: sa.Connection | None) -> Crew | None:
         """Sum up the payment workers."""
@@ -101,6 +101,7 @@ class Live:
         self._restarts: dict[tuple[str, int], int] = {}
         self._holders: dict[int, str] = {}
         self._flags: dict[str, bool] = {}
+        self._queue_trouble: str | None = None
         self._sent = ("", 0.0)
         self._charts = ""
         self._is_stopping = threading.Event()
@@ -151,7 +152,8 @@ class Live:
             self._count(now, places, found, crew)
         flags = self._look_around(now, trouble)
         if is_watched or self._is_stopping.is_set():
-            self._send(now, {**flags, "trouble": trouble, **doing})
+            troubles = {"trouble": trouble, "queue_trouble": self._queue_trouble}
+            self._send(now, {**flags, **troubles, **doing})
 
     def _count(self, now: float, places: list[Position], found: Totals, crew: Crew | None) -> None:
         entries = crew.entries if crew else []
@@ -197,10 +199,12 @@ class Live:
     def _look_around(self, now: float, trouble: str | None) -> dict[str, bool]:
         """Find out what state everything is in, and mark what has changed."""
         try:
-            is_paused, is_cut_off = self._pipeline.is_paused, self._pipeline.is_cut_off
-        except QueueUnavailable:
-            is_paused, is_cut_off = self._flags.get("paused", False), True
-        flags = {"paused": is_paused, "cut_off": is_cut_off, "unread": trouble is not None}
+            is_paused, why = self._pipeline.is_paused, self._pipeline.queue_trouble
+        except QueueUnavailable as error:
+            is_paused = self._flags.get("paused", False)
+            why = self._pipeline.queue_trouble or str(error)
+        self._queue_trouble = why
+        flags = {"paused": is_paused, "cut_off": why is not None, "unread": trouble is not None}
         labels = {
             "paused": ("resumed", "paused"),
             "cut_off": ("Redis back", "Redis away"),

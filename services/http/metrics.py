@@ -56,6 +56,10 @@ class Pipeline(Protocol):
     def depth(self) -> int:
         """Messages on the queue."""
 
+    @property
+    def queue_trouble(self) -> str | None:
+        """Why the queue's server does not carry, if so."""
+
 
 class IntakeMetrics:
     """What is measured at the door and in front of it."""
@@ -171,6 +175,8 @@ class _Collector:
             found, crew = None, self._pipeline.crew(None)
         up = "1 while the ledger can be read."
         yield GaugeMetricFamily("orderly_ledger_up", up, int(found is not None))
+        carries = "1 while the queue carries: in redis mode, while Redis does all that is needed."
+        yield GaugeMetricFamily("orderly_queue_up", carries, int(not self._pipeline.queue_trouble))
         if found is not None:
             yield from self._of_the_ledger(found)
         if crew is not None:

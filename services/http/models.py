@@ -125,12 +125,13 @@ class Worker(_Answer):
 
 
 class StatusReport(Totals):
-    """The whole ledger's totals, and who is at work."""
+    """The whole ledger's totals, and who is at work; ``queue_trouble`` is why Redis is away."""
 
     mode: Literal["local", "redis"]
     ledger: str
     workers: list[Worker]
     queue_depth: int
+    queue_trouble: str | None
 
 
 class Violation(_Answer):
@@ -149,9 +150,10 @@ class Proof(Totals):
 
 
 class Health(_Answer):
-    """Whether the process, or the service, is well."""
+    """Whether the process, or the service, is well; why Redis is away, if it is."""
 
     status: Literal["ok", "ready"]
+    queue_trouble: str | None = None
 
 
 class Discarded(_Answer):

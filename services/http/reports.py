@@ -104,8 +104,17 @@ def orders_router(reading: Reading) -> APIRouter:
     return routes
 
 
-def ledger_router(settings: Settings, reading: Reading, prover: Prover) -> APIRouter:
-    """Make the routes about the whole ledger."""
+def ledger_router(
+    settings: Settings, reading: Reading, prover: Prover, queue_trouble: Callable[[], str | None]
+) -> APIRouter:
+    """Make the routes about the whole ledger.
+
+    Args:
+        settings: The mode.
+        reading: The ledger.
+        prover: What proves it.
+        queue_trouble: Says why the queue's server does not carry, if so.
+    """
     routes = APIRouter(tags=["ledger"])
 
     @routes.get(
@@ -115,9 +124,10 @@ def ledger_router(settings: Settings, reading: Reading, prover: Prover) -> APIRo
         responses=refusals("ledger-unavailable"),
     )
     async def status() -> dict[str, Any]:
-        return await reading.read(
-            lambda connection: status_report(settings, reading.ledger, connection).as_dict()
+        report = await reading.read(
+            lambda connection: status_report(settings, reading.ledger, connection)
         )
+        return report.with_trouble(queue_trouble()).as_dict()
 
     @routes.get(
         "/verify",
@@ -133,7 +143,10 @@ def ledger_router(settings: Settings, reading: Reading, prover: Prover) -> APIRo
 
 
 def service_router(
-    reading: Reading, metrics: Metrics, trouble: Callable[[], str | None]
+    reading: Reading,
+    metrics: Metrics,
+    trouble: Callable[[], str | None],
+    queue_trouble: Callable[[], str | None],
 ) -> APIRouter:
     """Make the routes about this service.
 
@@ -141,23 +154,31 @@ def service_router(
         reading: The ledger.
         metrics: What is scraped.
         trouble: Says why the service cannot take orders in, if so.
+        queue_trouble: Says why the queue's server does not carry, if so; orders are taken in.
     """
     routes = APIRouter(tags=["service"])
 
-    @routes.get("/healthz", response_model=Health, summary="Whether the process is alive")
+    @routes.get(
+        "/healthz",
+        response_model=Health,
+        response_model_exclude_unset=True,
+        summary="Whether the process is alive",
+    )
     async def healthz() -> dict[str, str]:
         return {"status": "ok"}
 
     @routes.get(
         "/readyz",
         response_model=Health,
+        response_model_exclude_unset=True,
         summary="Whether orders can be taken in",
         responses=refusals("ledger-unavailable", "stopping"),
     )
     async def readyz() -> dict[str, str]:
         if (why := trouble()) is not None:
             raise Problem("stopping" if why == STOPPING else "ledger-unavailable", why)
-        return {"status": "ready"}
+        away = queue_trouble()
+        return {"status": "ready"} | ({"queue_trouble": away} if away else {})
 
     @routes.get(
         "/metrics",

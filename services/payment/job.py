@@ -134,7 +134,8 @@ class PaymentQueue(Queue):
             "data": evidence(data) if data else b"",
         }
         with self.connection.pipeline() as pipeline:
-            pipeline.delete(job.key, f"{RQ_KEY_PREFIX}:results:{job_id}")
+            pipeline.delete(job.key)
+            pipeline.delete(f"{RQ_KEY_PREFIX}:results:{job_id}")
             pipeline.hset(job.key, mapping=failed)
             pipeline.expire(job.key, FAILURE_TTL)
             pipeline.zadd(self.failed_job_registry.key, {job_id: current_timestamp() + FAILURE_TTL})

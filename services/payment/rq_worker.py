@@ -15,7 +15,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ResponseError
 from rq import SimpleWorker
 from rq.suspension import is_suspended
 from rq.timeouts import BaseDeathPenalty
@@ -23,13 +23,16 @@ from rq.utils import now
 from rq.worker_registration import clean_worker_registry, register
 
 from services.payment.job import PaymentJob, PaymentQueue, at_work
+from services.payment.rest import Rest
 from services.payment.worker import IDLE_SECONDS, worker_name
 from shared.errors import InvalidBatch, QueueUnavailable
 from shared.logs import Logger
 from shared.loops import Mishaps
 from shared.queue.closed_job import JOB_TIMEOUT, Refused
 from shared.queue.controls import Controls
-from shared.queue.redis_queue import connect, on_its_way, rq_queue
+from shared.queue.redis_keys import on_its_way
+from shared.queue.redis_line import FAILURES, Line, is_loose
+from shared.queue.redis_sending import rq_queue
 from shared.schema import read_header
 
 if TYPE_CHECKING:
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
 
     from services.payment.rounds import Rounds
     from services.payment.vitals import Vitals
+    from shared.settings import Settings
 
 UPKEEP_SECONDS = 5
 """How often it shows RQ that it is there, and looks for jobs that somebody left behind."""
@@ -49,42 +53,39 @@ WORKER_TTL = 20
 CONTROL_SECONDS = 0.25
 """How often it hears what it is told."""
 
-_REST_LEAST = 0.1
-_REST_MOST = 2.0
-
 log = Logger("payment")
 
 
-def work(url: str, ledger_id: str, rounds: Rounds, vitals: Vitals, *, obeys: bool = False) -> None:
+def work(settings: Settings, ledger_id: str, rounds: Rounds, vitals: Vitals) -> None:
     """Take jobs and settle what they point to, until SIGTERM; the job under way is finished.
 
     Args:
-        url: Where Redis is.
+        settings: Where Redis is, and whether this may be told to rest or to die, for a show.
         ledger_id: Whose jobs these are.
         rounds: What settles.
         vitals: Where it shows that it is alive.
-        obeys: Whether it may be told to rest or to die, for a show.
     """
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     _hear_rq()
     at_work.set(rounds)
     hold = threading.Event()
-    if obeys:
-        controls = Controls(url, ledger_id)
+    place = settings.redis_url, settings.redis_password_file
+    if settings.chaos:
+        controls = Controls(place[0], ledger_id, place[1])
         _hear(controls, hold)  # before the first job: whoever replaces another may be to rest
         threading.Thread(
             target=_obey, args=(controls, hold, stop), name="controls", daemon=True
         ).start()
-    connection = connect(url)
-    rest = _Rest(vitals, stop)
+    rest = Rest(vitals, stop, Line(*place))
     while not stop.is_set():
+        vitals.waiting()
         try:
             # RQ's own loop, which ends at whatever it does not know.
-            with rest.mishaps.survived(RedisError):
-                queue = rq_queue(connection, ledger_id, PaymentQueue, PaymentJob)
+            with rest.mishaps.survived(*FAILURES):
+                queue = rq_queue(rest.line.open(), ledger_id, PaymentQueue, PaymentJob)
                 PaymentWorker(queue, ledger_id, rounds, vitals, rest, stop, hold).work()
-        except RedisError as error:  # it was away when the worker came or went
+        except FAILURES as error:  # it was away when the worker came or went
             rest.after(error)
         rest.after_mishap()
 
@@ -115,41 +116,6 @@ class _NoDeathPenalty(BaseDeathPenalty):
         pass
 
 
-class _Rest:
-    """Waits while Redis is away: a little longer each time, until it answers.
-
-    And after what nobody thought of: ``mishaps`` are those of jobs, and of RQ's own code.
-    """
-
-    def __init__(self, vitals: Vitals, stop: threading.Event) -> None:
-        self._vitals = vitals
-        self._stop = stop
-        self._seconds = 0.0
-        self.mishaps = Mishaps(log, "round failed")
-
-    def after_mishap(self) -> None:
-        """Rest if the last step went wrong, and show that this process is well meanwhile."""
-        self._pass(self.mishaps.rest)
-
-    def after(self, error: RedisError) -> None:
-        """Rest after an error, and show that this process is well meanwhile."""
-        if not self._seconds:
-            log.warning("Redis is away", error=str(error))
-        self._seconds = min(_REST_MOST, self._seconds * 2 or _REST_LEAST)
-        self._pass(self._seconds)
-
-    def _pass(self, seconds: float) -> None:
-        until = time.monotonic() + seconds
-        while time.monotonic() < until and not self._stop.wait(_REST_LEAST):
-            self._vitals.waiting()
-
-    def is_over(self) -> None:
-        """Redis has answered."""
-        if self._seconds:
-            log.info("Redis is back")
-        self._seconds = 0.0
-
-
 class PaymentWorker(SimpleWorker):
     """Runs payment jobs in this process, one after the other."""
 
@@ -166,7 +132,7 @@ class PaymentWorker(SimpleWorker):
         ledger_id: str,
         rounds: Rounds,
         vitals: Vitals,
-        rest: _Rest,
+        rest: Rest,
         stop: threading.Event,
         hold: threading.Event,
     ) -> None:
@@ -183,6 +149,18 @@ class PaymentWorker(SimpleWorker):
         self._hold = hold
         self._kept_up_at = 0.0
         self._left_behind: set[bytes] = set()
+
+    def _set_connection(self, connection: Any) -> Any:  # noqa: ANN401  of one server, or a cluster
+        """It has its time-outs."""
+        return connection
+
+    def _set_ip_address(self, connection: Any) -> None:  # noqa: ANN401
+        """Tell who this is, where a connection is one, and it may."""
+        self.ip_address = "unknown"
+        if not is_loose(connection):
+            with suppress(ResponseError):
+                connection.client_setname(self.name)
+                self.ip_address = str(connection.client_info()["addr"])
 
     def bootstrap(self, *_: Any, **__: Any) -> None:  # noqa: ANN401
         """Register; set up no logs of RQ's own, and subscribe to no commands."""
@@ -213,9 +191,11 @@ class PaymentWorker(SimpleWorker):
             self._vitals.waiting()
             job = None
             try:
-                with self._rest.mishaps.survived(RedisError):
+                if self._rest.line.open() is not self.connection:
+                    return None  # what is there now needs another worker
+                with self._rest.mishaps.survived(*FAILURES):
                     job = self._next(queue)
-            except RedisError as error:
+            except FAILURES as error:
                 self._rest.after(error)
                 continue
             self._rest.after_mishap()
@@ -237,10 +217,10 @@ class PaymentWorker(SimpleWorker):
     def execute_job(self, job: Job, queue: Queue) -> None:
         """Settle what a job points to. If Redis goes meanwhile, the journal knows the rest."""
         try:
-            with self._rest.mishaps.survived(RedisError):
+            with self._rest.mishaps.survived(*FAILURES):
                 self._clear_mark(job)
                 super().execute_job(job, queue)
-        except RedisError as error:
+        except FAILURES as error:
             self._rest.after(error)
         self._rest.after_mishap()
 

@@ -84,7 +84,7 @@ def main(assignment: Assignment) -> None:
         from services.payment.rq_worker import work  # noqa: PLC0415  RQ is slow to load
 
         vitals.ready()
-        work(settings.redis_url, ledger.ledger_id, rounds, vitals, obeys=settings.chaos)
+        work(settings, ledger.ledger_id, rounds, vitals)
 
 
 def _prepare(settings: Settings, vitals: Vitals) -> tuple[Ledger, Rounds]:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from redis.exceptions import RedisError
-
 from shared.errors import QueueUnavailable
-from shared.queue.redis_queue import connect
+from shared.queue.redis_ailments import diagnose
+from shared.queue.redis_keys import own_key
+from shared.queue.redis_line import Line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,12 +37,13 @@ class Controls:
     Args:
         url: Where Redis is.
         ledger_id: Whose workers these are.
+        password_file: Where its password is; empty if in the URL.
     """
 
-    def __init__(self, url: str, ledger_id: str) -> None:
-        self._redis: Any = connect(url)
-        self._paused = f"orderly:{ledger_id}:paused"
-        self._killed = f"orderly:{ledger_id}:chaos"
+    def __init__(self, url: str, ledger_id: str, password_file: str = "") -> None:
+        self._line = Line(url, password_file)
+        self._paused = own_key(ledger_id, "paused")
+        self._killed = own_key(ledger_id, "chaos")
 
     def pause(self, *, is_wanted: bool) -> None:
         """Have the workers rest, or go on.
@@ -50,11 +51,11 @@ class Controls:
         Raises:
             QueueUnavailable: Redis is away.
         """
-        with _translating():
+        with self._talking() as redis:
             if is_wanted:
-                self._redis.set(self._paused, 1, ex=PAUSE_SECONDS)
+                redis.set(self._paused, 1, ex=PAUSE_SECONDS)
             else:
-                self._redis.delete(self._paused)
+                redis.delete(self._paused)
 
     def is_paused(self) -> bool:
         """Whether workers are to rest.
@@ -62,8 +63,8 @@ class Controls:
         Raises:
             QueueUnavailable: Redis is away.
         """
-        with _translating():
-            return bool(self._redis.exists(self._paused))
+        with self._talking() as redis:
+            return bool(redis.exists(self._paused))
 
     def kill(self, worker: str | None) -> None:
         """Have a worker kill itself, or whoever hears it first.
@@ -71,8 +72,8 @@ class Controls:
         Raises:
             QueueUnavailable: Redis is away.
         """
-        with _translating():
-            self._redis.set(self._killed, worker or _ANY, ex=_KILL_SECONDS)
+        with self._talking() as redis:
+            redis.set(self._killed, worker or _ANY, ex=_KILL_SECONDS)
 
     def listen(self, worker: str) -> Heard:
         """Hear what was said to a worker. One alone is told to die by any one message.
@@ -80,15 +81,15 @@ class Controls:
         Raises:
             QueueUnavailable: Redis is away.
         """
-        with _translating():
-            paused, killed = self._redis.mget(self._paused, self._killed)
-            is_meant = killed in {_ANY, worker.encode()} and self._redis.delete(self._killed) == 1
+        with self._talking() as redis:
+            paused, killed = redis.mget(self._paused, self._killed)
+            is_meant = killed in {_ANY, worker.encode()} and redis.delete(self._killed) == 1
         return Heard(paused is not None, is_meant)
 
-
-@contextmanager
-def _translating() -> Iterator[None]:
-    try:
-        yield
-    except RedisError as error:
-        raise QueueUnavailable(f"Redis is away: {error}") from None
+    @contextmanager
+    def _talking(self) -> Iterator[Any]:
+        try:
+            yield self._line.open()
+        except Exception as error:  # noqa: BLE001  whatever a server or a proxy makes of it
+            self._line.mend(error)
+            raise QueueUnavailable(f"Redis is away: {diagnose(error).text}") from None

@@ -9,32 +9,28 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import redis
-from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
-from redis.retry import Retry as RedisRetry
-from rq import Queue, Retry
-from rq.serializers import JSONSerializer
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from shared.errors import QueueUnavailable
 from shared.logs import Logger
 from shared.passwords import mask_password
-from shared.queue.closed_job import FAILURE_TTL, FUNCTION, JOB_TIMEOUT, REDELIVERIES, ClosedJob
 from shared.queue.port import OrderQueue
+from shared.queue.redis_ailments import Ailment, diagnose
+from shared.queue.redis_check import check
+from shared.queue.redis_keys import on_its_way
+from shared.queue.redis_line import ANSWER_SECONDS, Line
+from shared.queue.redis_sending import SendingEnd
+from shared.queue.redis_watch import Watch
 from shared.schema import Message, encode_nudge
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from rq.queue import EnqueueData
-
 ROOM = 64
 """Messages that may wait in Redis: enough to keep many workers busy, little to hold in memory."""
-
-ANSWER_SECONDS = 2.0
-"""How long to wait for an answer of Redis."""
 
 _ON_ITS_WAY_SECONDS = 2.0
 """For so long a message that was not taken stands for those after it, in case it was lost."""
@@ -48,58 +44,7 @@ _PATIENCE = 0.1
 _REST_LEAST = 0.1
 _REST_MOST = 2.0
 
-# For each partition: 1 if its message shall be sent, 0 if another one is on its way, and -1 if
-# there is no room. Sending marks the partition; the consumer that takes the message unmarks it.
-_CLAIM = """
-local room = ARGV[1] - redis.call('LLEN', KEYS[1])
-local said = {}
-for i = 2, #KEYS do
-  if ARGV[i + 1] == '0' and redis.call('EXISTS', KEYS[i]) == 1 then
-    said[i - 1] = 0
-  elseif room <= 0 then
-    said[i - 1] = -1
-  else
-    redis.call('SET', KEYS[i], 1, 'PX', ARGV[2])
-    said[i - 1] = 1
-    room = room - 1
-  end
-end
-return said
-"""
-
 log = Logger("queue")
-
-
-def connect(url: str) -> redis.Redis:
-    """Prepare to talk to Redis; the first command connects."""
-    return redis.Redis.from_url(
-        url,
-        socket_timeout=ANSWER_SECONDS,
-        socket_connect_timeout=ANSWER_SECONDS,
-        socket_keepalive=True,
-        # Once more, since a connection may have been closed while it was not used; but not where an
-        # answer is missing: a server that is frozen would cost that time twice.
-        retry=RedisRetry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
-    )
-
-
-def queue_name(ledger_id: str) -> str:
-    """Name a ledger's queue: its own, so that ledgers may share a Redis."""
-    return f"orderly-{ledger_id}"
-
-
-def on_its_way(ledger_id: str, partition: int) -> str:
-    """Name the key that is there while a partition's last message has not been taken."""
-    return f"orderly:{ledger_id}:on-its-way:{partition}"
-
-
-def rq_queue(
-    connection: redis.Redis, ledger_id: str, queue_class: type[Queue], job_class: type[ClosedJob]
-) -> Queue:
-    """Make RQ's end of a ledger's queue."""
-    return queue_class(
-        queue_name(ledger_id), connection=connection, job_class=job_class, serializer=JSONSerializer
-    )
 
 
 class RedisQueue(OrderQueue):
@@ -108,16 +53,16 @@ class RedisQueue(OrderQueue):
     Args:
         url: Where Redis is.
         ledger_id: Whose messages these are.
+        password_file: Where its password is; empty if in the URL.
     """
 
-    def __init__(self, url: str, ledger_id: str) -> None:
+    def __init__(self, url: str, ledger_id: str, password_file: str = "") -> None:
         self._name = mask_password(url)
         self._ledger_id = ledger_id
-        self._redis = connect(url)
-        self._queue = rq_queue(self._redis, ledger_id, Queue, ClosedJob)
+        self._line = Line(url, password_file, patience=ANSWER_SECONDS)
+        self._end_there: SendingEnd | None = None
         self._sending = threading.Lock()
         self._lock = threading.Lock()  # of what is owed; nobody waits for Redis under it
-        self._claim: Any = self._redis.register_script(_CLAIM)
         self._owed: set[int] = set()
         # Partitions that may be marked as having a message on its way, and have none.
         self._unsure: set[int] = set()
@@ -125,6 +70,12 @@ class RedisQueue(OrderQueue):
         self._rests_until = 0.0
         self._gives_up_at: float | None = time.monotonic() + START_SECONDS
         self._asks_at = 0.0
+        self._ailments: dict[str, Ailment | None] = {}
+        self._watch = Watch(
+            Line(url, password_file, patience=ANSWER_SECONDS),
+            ledger_id,
+            lambda ailment: self._note("watched", ailment),
+        )
 
     def put(self, messages: Iterable[Message]) -> None:
         """See the port."""
@@ -159,13 +110,11 @@ class RedisQueue(OrderQueue):
 
     def depth(self) -> int:
         """See the port; 0 while Redis is away."""
+        if self._rest:
+            return 0
         try:
-            with self._redis.pipeline(transaction=False) as pipeline:
-                pipeline.llen(self._queue.key)
-                pipeline.llen(self._queue.intermediate_queue_key)
-                pipeline.zcard(self._queue.started_job_registry.key)
-                return sum(pipeline.execute())
-        except RedisError:
+            return self._end().depth()
+        except Exception:  # noqa: BLE001  whatever a server or a proxy makes of it: others report it
             return 0
 
     def join(self, timeout: float) -> bool:
@@ -180,40 +129,76 @@ class RedisQueue(OrderQueue):
 
     def close(self) -> None:
         """See the port. What is in Redis stays there, for the workers elsewhere."""
-        self._redis.close()
+        self._watch.stop()
+        self._line.close()
+
+    def watch(self) -> None:
+        """Look after Redis from now on, so that trouble is known before there is work."""
+        self._watch.start()
 
     def check(self) -> None:
-        """Raise what leaves no hope: as long as Redis has never answered, it may not be there.
+        """Raise what leaves no hope: as long as Redis was never well, it may never be.
 
-        Once it has, nobody needs to know: what it does not carry is in the journal.
+        Once it was, nobody needs to know: what it does not carry is in the journal.
 
         Raises:
-            QueueUnavailable: It refuses the password, or has not answered for START_SECONDS.
+            QueueUnavailable: It refuses what will not pass, or was not well for START_SECONDS.
         """
         now = time.monotonic()
         if self._gives_up_at is None or now < self._asks_at:
             return
         self._asks_at = now + _REST_LEAST
         try:
-            self._redis.ping()
-        except (AuthenticationError, NoPermissionError):
-            raise QueueUnavailable(
-                f"queue {self._name} refuses the user or the password; see to REDIS_URL and "
-                "REDIS_PASSWORD_FILE"
-            ) from None
-        except RedisError:
+            check(self._line.open(), self._ledger_id)
+        except Exception as error:  # noqa: BLE001  whatever a server or a proxy makes of it
+            self._line.mend(error)
+            ailment = diagnose(error)
+            if ailment.is_lasting:
+                raise QueueUnavailable(f"queue {self._name} {ailment.text}") from None
             if now > self._gives_up_at:
-                raise QueueUnavailable(
-                    f"queue {self._name} cannot be reached; see whether Redis runs, and to "
-                    "REDIS_URL; what was accepted is kept"
-                ) from None
+                raise QueueUnavailable(self._given_up(error)) from None
         else:
             self._gives_up_at = None
 
     @property
     def is_away(self) -> bool:
-        """Whether Redis did not answer when it was last asked."""
-        return self._rest > 0
+        """Whether Redis did not carry when it was last asked to."""
+        return self.trouble is not None
+
+    @property
+    def trouble(self) -> str | None:
+        """Why Redis does not carry, if so."""
+        ailment = self._ailment()
+        return ailment and ailment.text
+
+    def _given_up(self, error: Exception) -> str:
+        why, rest = diagnose(error).text, "what was accepted is kept"
+        if isinstance(error, RedisConnectionError | RedisTimeoutError):
+            return (
+                f"queue {self._name} cannot be reached; see whether Redis runs, and to REDIS_URL "
+                f"({why}); {rest}"
+            )
+        return f"queue {self._name} does not carry: {why}; {rest}"
+
+    def _ailment(self) -> Ailment | None:
+        return next(filter(None, list(self._ailments.values())), None)
+
+    def _note(self, source: str, ailment: Ailment | None) -> None:
+        """Take down how Redis is, as one of those says who talk to it; log what is new."""
+        before = self._ailment()
+        self._ailments[source] = ailment
+        after = self._ailment()
+        if after is not None and (before is None or before.code != after.code):
+            log.warning("Redis is away; nudges are owed", url=self._name, error=after.text)
+        elif before is not None and after is None:
+            log.info("Redis is back", url=self._name)
+
+    def _end(self) -> SendingEnd:
+        """Return what to talk to; a new one where Redis is not what it was."""
+        connection = self._line.open()
+        if self._end_there is None or self._end_there.connection is not connection:
+            self._end_there = SendingEnd(connection, self._ledger_id)
+        return self._end_there
 
     def _send(self, messages: list[Message]) -> None:
         """Send what there is room for; owe nudges for the rest."""
@@ -224,17 +209,17 @@ class RedisQueue(OrderQueue):
             return
         try:
             left = self._try_to_send(messages)
-        except RedisError as error:
+        except Exception as error:  # noqa: BLE001  whatever a server or a proxy makes of it
             # Whatever it did take: what it should have taken is in the journal.
             left = messages
-            if not self._rest:
-                log.warning("Redis is away; nudges are owed", url=self._name, error=str(error))
+            self._line.mend(error)
             self._rest = min(_REST_MOST, self._rest * 2 or _REST_LEAST)
             self._rests_until = time.monotonic() + self._rest
+            self._note("sending", diagnose(error))
         else:
             if self._rest:
-                log.info("Redis is back", url=self._name)
-            self._rest = 0.0
+                self._rest = 0.0
+                self._note("sending", None)
         self._owe(left)
 
     def _owe(self, messages: list[Message]) -> None:
@@ -247,24 +232,13 @@ class RedisQueue(OrderQueue):
             first.setdefault(message.partition, message)
         keys = [on_its_way(self._ledger_id, partition) for partition in first]
         forced = [int(partition in self._unsure) for partition in first]
+        end = self._end()
         self._unsure.update(first)  # until it is known what Redis made of it
-        answers = self._claim(
-            keys=[self._queue.key, *keys], args=[ROOM, int(_ON_ITS_WAY_SECONDS * 1000), *forced]
+        answers = end.claim(
+            keys=[end.queue.key, *keys], args=[ROOM, int(_ON_ITS_WAY_SECONDS * 1000), *forced]
         )
         claimed = [each for each, said in zip(first.values(), answers, strict=True) if said == 1]
         if claimed:
-            self._queue.enqueue_many([_job(message) for message in claimed])
+            end.enqueue(claimed)
         self._unsure.difference_update(first)
         return [each for each, said in zip(first.values(), answers, strict=True) if said < 0]
-
-
-def _job(message: Message) -> EnqueueData:
-    return Queue.prepare_data(
-        FUNCTION,
-        args=(message.body.decode(),),
-        timeout=JOB_TIMEOUT,
-        result_ttl=0,
-        failure_ttl=FAILURE_TTL,
-        description=f"partition {message.partition}",
-        retry=Retry(max=REDELIVERIES),
-    )

@@ -169,9 +169,11 @@ def test_a_redis_that_is_away_is_said_and_the_figures_go_on(
             assert server.place(order("meanwhile")).status_code == 202
             away = next(each for each in snapshots if each["cut_off"])
             assert away["trouble"] is None
+            assert str(own_redis.port) in away["queue_trouble"]
             assert next(each for each in snapshots if each["open"] == 1)["balanced"]
             own_redis.start()
             back = next(each for each in snapshots if not each["cut_off"])
+            assert back["queue_trouble"] is None
         labels = [mark["label"] for mark in back["marks"]]
         assert labels[-2:] == ["Redis away", "Redis back"]
 

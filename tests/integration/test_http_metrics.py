@@ -28,6 +28,7 @@ NAMES = {
     "orderly_http_response_seconds": "histogram",
     "orderly_ledger": "gauge",
     "orderly_ledger_up": "gauge",
+    "orderly_queue_up": "gauge",
     "orderly_ledger_balanced": "gauge",
     "orderly_orders_created": "counter",
     "orderly_orders_settled": "counter",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from shared.queue.redis_queue import queue_name
+from shared.queue.redis_keys import queue_name
 from shared.schema import encode_nudge
 from tests.attacks import BOMB_BYTES, FUNCTION, NOISE, REFUSED, Attacker
 from tests.eventually import eventually

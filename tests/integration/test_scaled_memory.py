@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rq import Queue, Retry
 from rq.serializers import JSONSerializer
 
-from shared.queue.redis_queue import queue_name
+from shared.queue.redis_keys import queue_name
 from shared.schema import encode_nudge
 from tests.attacks import FUNCTION
 from tests.eventually import eventually

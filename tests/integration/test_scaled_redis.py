@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from shared.queue.redis_queue import queue_name
+from shared.queue.redis_keys import queue_name
 from tests.eventually import eventually
 from tests.gateways import hold, slow_down
 from tests.inputs import order

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import quote
 
 import redis
@@ -50,12 +51,13 @@ class RedisServer(Redis, Daemon):
 
     Args:
         password: What it asks its clients for; empty for nothing.
+        more: More lines for its configuration.
 
     Attributes:
         port: Where it listens, or did.
     """
 
-    def __init__(self, *, password: str = "") -> None:
+    def __init__(self, *, password: str = "", more: str = "") -> None:
         program = redis_program()
         super().__init__("redis")
         self.port = free_port()
@@ -67,13 +69,18 @@ class RedisServer(Redis, Daemon):
         if password:
             escaped = password.replace("\\", r"\\").replace('"', r"\"")
             settings += f'requirepass "{escaped}"\n'
-        (self.folder / "redis.conf").write_text(settings)
+        (self.folder / "redis.conf").write_text(f"{settings}{more}\n")
         self.start()
 
     def empty(self) -> None:
         """Take everything out."""
         with redis.Redis.from_url(self.url) as client:
             client.flushall()
+
+    def ask(self, *command: str) -> Any:
+        """Give it a command of its operator's."""
+        with redis.Redis.from_url(self.url) as client:
+            return client.execute_command(*command)
 
     def _command(self) -> list[str]:
         return self._words

@@ -60,21 +60,24 @@ USERS = {
     "services.payment.rq_worker": {"services.payment.worker"},
     "services.payment.job": {"services.payment.rq_worker"},
     "shared.queue.local_queue": {"services.local"},
-    "shared.queue.redis_queue": {
-        *("services.scaled", "services.payment.rq_worker", "shared.queue.controls"),
+    "shared.queue.redis_queue": {"services.scaled"},
+    "shared.queue.redis_sending": {"shared.queue.redis_queue", "services.payment.rq_worker"},
+    "shared.queue.redis_watch": {"shared.queue.redis_queue"},
+    "shared.queue.redis_check": {
+        *("shared.queue.redis_queue", "shared.queue.redis_watch", "services.modes"),
     },
     "shared.queue.controls": {"services.scaled", "services.payment.rq_worker"},
     "shared.queue.closed_job": {
-        *("shared.queue.redis_queue", "services.payment.job", "services.payment.rq_worker"),
+        *("shared.queue.redis_sending", "services.payment.job", "services.payment.rq_worker"),
     },
     "shared.ledger.postgres": {"shared.ledger.database"},
     "rq": {
-        *("shared.queue.redis_queue", "shared.queue.closed_job"),
+        *("shared.queue.redis_sending", "shared.queue.closed_job"),
         *("services.payment.job", "services.payment.rq_worker"),
     },
     "redis": {
-        "shared.queue.controls",
-        *("shared.queue.redis_queue", "shared.queue.closed_job"),
+        *("shared.queue.redis_line", "shared.queue.redis_ailments", "shared.queue.redis_check"),
+        *("shared.queue.redis_queue", "shared.queue.redis_sending", "shared.queue.closed_job"),
         *("services.payment.job", "services.payment.rq_worker"),
     },
     "shared.ledger.postgres_session": {"shared.ledger.postgres"},

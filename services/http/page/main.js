@@ -64,7 +64,7 @@ function problem() {
   if (state === "connecting") return age === null && last === null && performance.now() > 3000
     ? "The service does not answer yet. See that orderly serve runs; this page goes on trying." : "";
   if (last?.trouble) return `The ledger cannot be read: ${last.trouble}. What was accepted is safe; see to its database.${since}`;
-  if (last?.cut_off) return "Redis is away. Orders are accepted, and settled when it is back.";
+  if (last?.cut_off) return `Redis is away: ${last.queue_trouble}. Orders are accepted, and settled when it is back.`;
   if (last?.paused) return "The consumers rest. Orders are accepted and wait in the journal.";
   return "";
 }

@@ -1,0 +1,53 @@
+"""A thread that looks after Redis, so that trouble shows while nothing is carried, too."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from shared.queue.redis_ailments import Ailment, diagnose
+from shared.queue.redis_check import check
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from shared.queue.redis_line import Line
+
+WATCH_SECONDS = 1.0
+"""How often it looks."""
+
+
+class Watch:
+    """Checks again and again, and tells what it finds.
+
+    Args:
+        line: To Redis; nobody else's.
+        ledger_id: Whose keys are tried.
+        tell: Takes what is wrong, or None.
+    """
+
+    def __init__(self, line: Line, ledger_id: str, tell: Callable[[Ailment | None], None]) -> None:
+        self._line = line
+        self._ledger_id = ledger_id
+        self._tell = tell
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="redis-watch", daemon=True)
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End, and wait for no answer."""
+        self._is_over.set()
+
+    def _run(self) -> None:
+        while not self._is_over.wait(WATCH_SECONDS):
+            try:
+                check(self._line.open(), self._ledger_id)
+            except Exception as error:  # noqa: BLE001  whatever a server or a proxy makes of it
+                self._line.mend(error)
+                self._tell(diagnose(error))
+            else:
+                self._tell(None)
+        self._line.close()
