@@ -44,6 +44,8 @@ _LASTING = (
     "CERTIFICATE_VERIFY_FAILED",
     "certificate verify failed",
     "ertificate required",
+    "[X509",
+    "PEM lib",
 )
 
 

@@ -116,7 +116,7 @@ def test_sentinels_lead_to_the_primary_before_and_after_a_failover(
     on_own_redis: Scaled, own_redis: RedisServer, new_redis: NewRedis
 ) -> None:
     replica = new_redis(more=f"replicaof 127.0.0.1 {own_redis.port}")
-    with closing(Sentinel(own_redis, "tills")) as sentinel:
+    with closing(Sentinel(own_redis.port, "tills")) as sentinel:
         # The first one is not there.
         url = f"redis+sentinel://127.0.0.1:1,127.0.0.1:{sentinel.port}/tills/0"
         scaled = lead_to(on_own_redis, url)

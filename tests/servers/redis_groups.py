@@ -64,22 +64,23 @@ class Sentinel(Daemon):
     """A Sentinel that alone decides which server is the primary.
 
     Args:
-        primary: The one that is so at first.
+        primary: Where the one listens that is so at first.
         service: What it is called.
+        more: More lines for its configuration.
 
     Attributes:
         port: Where it listens.
     """
 
-    def __init__(self, primary: RedisServer, service: str) -> None:
+    def __init__(self, primary: int, service: str, more: str = "") -> None:
         super().__init__("sentinel")
         self.port = free_port()
         self._service = service
         (self.folder / "sentinel.conf").write_text(
             f"bind 127.0.0.1\nport {self.port}\ndir {self.folder}\n"
-            f"sentinel monitor {service} 127.0.0.1 {primary.port} 1\n"
+            f"sentinel monitor {service} 127.0.0.1 {primary} 1\n"
             f"sentinel down-after-milliseconds {service} 1000\n"
-            f"sentinel failover-timeout {service} 5000\n"
+            f"sentinel failover-timeout {service} 5000\n{more}\n"
         )
         self.start()
 

@@ -1,0 +1,122 @@
+"""Redis over TLS, with an authority of one's own."""
+
+from __future__ import annotations
+
+import subprocess
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.needs import needed
+from tests.orderly import assert_one_line
+from tests.scaled import Scaled, write_orders
+from tests.servers.daemon import free_port
+from tests.servers.redis_groups import Sentinel
+from tests.servers.redis_server import RedisServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.servers.postgres_server import Postgres
+
+NAMES = "subjectAltName=DNS:localhost,IP:127.0.0.1"
+
+
+class Authority:
+    """Signs certificates; its own is in ``ca.pem``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._run("req", "-x509", *self._key("ca"), "-subj", "/CN=ours", "-out", "ca.pem")
+
+    def sign(self, name: str, names: str = NAMES) -> None:
+        """Make a key and a certificate, ``NAME.key`` and ``NAME.pem``."""
+        own = "-CA", "ca.pem", "-CAkey", "ca.key", "-addext", names
+        key = self._key(name)
+        self._run("req", "-x509", *key, "-subj", f"/CN={name}", *own, "-out", f"{name}.pem")
+
+    def _key(self, name: str) -> tuple[str, ...]:
+        kind = "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"
+        return *kind, "-keyout", f"{name}.key"
+
+    def _run(self, *words: str) -> None:
+        subprocess.run(
+            [needed("openssl"), *words], cwd=self.folder, check=True, capture_output=True
+        )
+
+    def settings(self, port: int, name: str = "server", more: str = "") -> str:
+        """Lines for a server that listens over TLS, too."""
+        here = self.folder
+        return (
+            f"tls-port {port}\ntls-cert-file {here}/{name}.pem\ntls-key-file {here}/{name}.key\n"
+            f"tls-ca-cert-file {here}/ca.pem\n{more}\n"
+        )
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    made = Authority(tmp_path)
+    made.sign("server")
+    made.sign("client")
+    made.sign("stranger", "subjectAltName=DNS:elsewhere.example")
+    return made
+
+
+@pytest.fixture
+def scaled(tmp_path: Path, postgres: Postgres) -> Iterator[Scaled]:
+    """The services of redis mode; tests say which Redis."""
+    needed("redis-server")
+    command = Scaled(tmp_path, ledger_url=postgres.new_database(), redis_url="redis://nowhere")
+    yield command
+    command.close()
+
+
+def settle(scaled: Scaled, url: str, orders: int = 200) -> None:
+    scaled.environment["REDIS_URL"] = url
+    file = write_orders(scaled.folder / "orders.jsonl", orders)
+    assert scaled.json("run", file, "--workers", "1")["verified"] is True
+    assert scaled.json("status")["queue_trouble"] is None
+
+
+def test_an_authority_of_ones_own_vouches_for_the_server(
+    scaled: Scaled, authority: Authority
+) -> None:
+    port = free_port()
+    more = authority.settings(port, more="tls-auth-clients no")
+    with closing(RedisServer(more=more)):
+        settle(scaled, f"rediss://127.0.0.1:{port}/0?ssl_ca_certs=ca.pem")
+        settle(scaled, f"rediss://localhost:{port}/0?ssl_cert_reqs=none")
+        unknown = scaled("pay", REDIS_URL=f"rediss://127.0.0.1:{port}/0")
+        assert_one_line(unknown, 3, f"queue rediss://127.0.0.1:{port}/0 ", "verify failed")
+        (scaled.folder / "empty.pem").touch()
+        empty = scaled("pay", REDIS_URL=f"rediss://127.0.0.1:{port}/0?ssl_ca_certs=empty.pem")
+        assert_one_line(empty, 3, "no certificate")
+
+
+def test_a_certificate_must_have_the_servers_name(scaled: Scaled, authority: Authority) -> None:
+    port = free_port()
+    more = authority.settings(port, "stranger", more="tls-auth-clients no")
+    url = f"rediss://127.0.0.1:{port}/0?ssl_ca_certs=ca.pem"
+    with closing(RedisServer(more=more)):
+        assert_one_line(scaled("pay", REDIS_URL=url), 3, "certificate is not valid for")
+        settle(scaled, f"{url}&ssl_check_hostname=false")
+
+
+def test_a_server_may_ask_for_a_certificate(scaled: Scaled, authority: Authority) -> None:
+    port = free_port()
+    url = f"rediss://127.0.0.1:{port}/0?ssl_ca_certs=ca.pem"
+    with closing(RedisServer(more=authority.settings(port))):
+        assert_one_line(scaled("pay", REDIS_URL=url), 3, "certificate required")
+        settle(scaled, f"{url}&ssl_certfile=client.pem&ssl_keyfile=client.key")
+
+
+def test_sentinels_and_their_servers_over_tls(scaled: Scaled, authority: Authority) -> None:
+    port, own = free_port(), free_port()
+    over_tls = "tls-auth-clients no\ntls-replication yes"
+    with (
+        closing(RedisServer(more=authority.settings(port, more=over_tls))),
+        closing(Sentinel(port, "tills", authority.settings(own, more=over_tls))),
+    ):
+        settle(scaled, f"rediss+sentinel://127.0.0.1:{own}/tills/0?ssl_ca_certs=ca.pem")
