@@ -28,8 +28,8 @@ MOST_BYTES = 1024 * 1024
 PIECE_BYTES = 4096
 """A pipe takes so much in one piece, so that lines of several processes stay whole."""
 
-PACE_SECONDS = 0.005
-"""Between two writes: a lone line leaves at once, and many share one."""
+PACE_SECONDS = 0.02
+"""Between two writes: a lone line leaves at once, and many share one, unless somebody flushes."""
 
 PATIENCE = 0.5
 """Seconds that whoever flushes waits, unless somebody has waited in vain since the last write."""
@@ -58,6 +58,7 @@ class StandardError(io.TextIOBase):
         self._waiting: deque[bytes | threading.Event] = deque()
         self._bytes = 0
         self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._hurry: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._is_awake = False
         self._mine = threading.local()
         self._written = 0
@@ -98,6 +99,8 @@ class StandardError(io.TextIOBase):
             return
         is_reached = threading.Event()
         self._append(is_reached)
+        if self._hurry.empty():
+            self._hurry.put(None)
         if not is_reached.wait(patience):
             self._waited_in_vain_at = self._written
 
@@ -140,7 +143,8 @@ class StandardError(io.TextIOBase):
                     dropped = self.dropped
                     self._on_recovery(dropped - self._told)
                     self._told = dropped
-            time.sleep(PACE_SECONDS)
+            with suppress(queue.Empty):
+                self._hurry.get(timeout=PACE_SECONDS)
 
     def _bring_out(self) -> None:
         """Write what waits at the head: as many pieces as a pipe takes at once."""
