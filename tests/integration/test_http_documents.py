@@ -13,7 +13,7 @@ KINDS = (
     *("unknown-order", "unknown-worker", "method-not-allowed", "conflict", "not-dead"),
     *("generating", "too-large", "not-json", "invalid-order", "invalid-request", "full"),
     *("internal-error", "ledger-unavailable", "queue-unavailable", "head-too-large"),
-    *("too-many-listeners", "stopping"),
+    *("too-many-listeners", "stopping", "outcome-unknown"),
 )
 
 

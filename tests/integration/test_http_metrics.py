@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tests.server import Server
 
 NAMES = {
+    "orderly_log_lines_dropped": "counter",
     "orderly_intake_orders": "counter",
     "orderly_intake_latency_seconds": "histogram",
     "orderly_intake_block_orders": "histogram",
@@ -117,6 +118,7 @@ def test_counters_add_up_to_what_was_sent_and_paid(server: Server) -> None:
         "invalid": 3,
         "no_room": 0,
         "unavailable": 0,
+        "unknown": 0,
     }
     responses = {
         (key[2], key[1]): value
