@@ -19,6 +19,7 @@ from services.http.decisions import dead_router
 from services.http.guard import Guard
 from services.http.live import Live
 from services.http.metrics import Metrics
+from services.http.pace import Room
 from services.http.page import page_router
 from services.http.proving import Prover
 from services.http.reading import Reading
@@ -121,7 +122,13 @@ class _Service:
         app.include_router(page_router(broadcast))
         guard = Guard(app, settings, metrics.intake.response)
         guard.shortcut("POST", "/orders", orders.place_order)
-        self._server = HttpServer(guard, listener, self._door.expire)
+        self._server = HttpServer(
+            guard,
+            listener,
+            Room(settings.payment_workers),
+            keep_alive=settings.http_keep_alive,
+            each_second=self._door.expire,
+        )
 
     def run(self) -> bool:
         """Serve, drain and end; say whether everything that was accepted is settled."""

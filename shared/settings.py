@@ -83,7 +83,7 @@ def _host(value: str) -> str:
 
 def _hosts(value: str) -> str:
     for name in parse_hosts(value):
-        if not re.fullmatch(r"[A-Za-z0-9._-]+", name):
+        if not re.fullmatch(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+", name):
             raise ValueError("must be names like shop.example.com, separated by commas")
     return value
 
@@ -187,6 +187,10 @@ class Settings(BaseModel):
         AfterValidator(_hosts),
         Field(description="more names that orderly serve answers to, comma-separated"),
     ] = ""
+    http_keep_alive: Annotated[
+        int,
+        Field(ge=1, le=3600, description="seconds that a connection may rest between requests"),
+    ] = 150
     api_token: Annotated[
         SecretStr,
         AfterValidator(check_token),

@@ -16,6 +16,7 @@ from fastapi.responses import FileResponse, HTMLResponse
 from starlette.exceptions import HTTPException
 from starlette.routing import compile_path
 
+from services.http.callers import COSTLY
 from services.http.models import COMPONENTS
 from services.http.problems import KINDS, MEDIA_TYPE, Problem, of_ledger, of_status
 from shared.errors import LedgerUnavailable, Reason
@@ -33,17 +34,17 @@ _DOCS = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Orderly: the HTTP interface</title>
 <link rel="icon" href="data:,">
-<link rel="stylesheet" href="/docs/swagger-ui.css">
+<link rel="stylesheet" href="docs/swagger-ui.css">
 </head>
 <body>
 <div id="docs"></div>
-<script src="/docs/swagger-ui-bundle.js"></script>
-<script src="/docs/start.js"></script>
+<script src="docs/swagger-ui-bundle.js"></script>
+<script src="docs/start.js"></script>
 </body>
 </html>
 """
 _START = """SwaggerUIBundle({
-  url: "/openapi.json", dom_id: "#docs", deepLinking: true, tryItOutEnabled: true,
+  url: "openapi.json", dom_id: "#docs", deepLinking: true, tryItOutEnabled: true,
   displayRequestDuration: true, persistAuthorization: true
 })
 """
@@ -166,7 +167,11 @@ def _add_documents(app: FastAPI, *, has_token: bool) -> None:
 
 def _describe(app: FastAPI, *, has_token: bool) -> dict[str, Any]:
     schema = get_openapi(
-        title=app.title, version=app.version, description=app.description, routes=app.routes
+        title=app.title,
+        version=app.version,
+        description=app.description,
+        routes=app.routes,
+        servers=[{"url": "."}],  # as seen from the document: below a path of a proxy, too
     )
     schemas = schema.setdefault("components", {}).setdefault("schemas", {})
     schemas |= COMPONENTS
@@ -178,9 +183,9 @@ def _describe(app: FastAPI, *, has_token: bool) -> dict[str, Any]:
             _mend(operation)
     if has_token:
         schema["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
-        for path in schema["paths"].values():
+        for route, path in schema["paths"].items():
             for method, operation in path.items():
-                if method not in {"get", "head"}:
+                if method not in {"get", "head"} or route in COSTLY:
                     operation["security"] = [{"token": []}]
                     operation["responses"] |= refusals("unauthorized")
     return schema

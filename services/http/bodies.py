@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -10,14 +11,25 @@ from starlette.requests import ClientDisconnect
 
 from services.http.problems import Problem
 from shared.errors import Reason
-from shared.texts import shown
+from shared.texts import legible, shown
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from fastapi import Request
 
+T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
 
 JSON = {"application/json"}
+_CODINGS = {"content-encoding": "identity", "transfer-encoding": "chunked"}
+_MAGIC = {
+    b"\x1f\x8b": "packed with gzip",
+    b"\x28\xb5\x2f\xfd": "packed with zstd",
+    b"PK\x03\x04": "a ZIP archive",
+    b"\xff\xfe": "UTF-16",
+    b"\xfe\xff": "UTF-16",
+}
 SHORT = 4096
 """Bytes that are enough for a wish of a few fields."""
 
@@ -27,14 +39,23 @@ def require_type(request: Request, types: set[str]) -> None:
     given = request.headers.get("content-type", "")
     name, _, parameters = given.partition(";")
     charset = re.fullmatch(r'\s*charset="?([\w-]+)"?\s*', parameters, flags=re.IGNORECASE)
-    if (
-        name.strip().lower() not in types
-        or (charset and charset[1].lower() not in {"utf-8", "utf8"})
-        or request.headers.get("content-encoding", "identity").lower() != "identity"
+    wanted = f"{' or '.join(sorted(types))} in UTF-8"
+    for header, plain in _CODINGS.items():
+        coding = request.headers.get(header, plain)
+        if coding.lower() != plain:
+            came = f"the body comes with {header}: {legible(coding, 60)}"
+            raise Problem("not-json", f"{came}; unpack it, and send {wanted} without that header")
+    if name.strip().lower() not in types or (
+        charset and charset[1].lower() not in {"utf-8", "utf8"}
     ):
-        raise Problem(
-            "not-json", f"send {' or '.join(sorted(types))} in UTF-8, not {shown(given, 100)}"
-        )
+        raise Problem("not-json", f"send {wanted}, not {shown(given, 100)}")
+
+
+def require_text(beginning: bytes | bytearray) -> None:
+    """Name what a body is that begins as no JSON does."""
+    for magic, name in _MAGIC.items():
+        if beginning.startswith(magic):
+            raise Problem("not-json", f"the body is {name}: send it as plain UTF-8")
 
 
 def refuse_longer(request: Request, most: int) -> None:
@@ -61,6 +82,7 @@ async def read_body(request: Request, most: int) -> bytes:
                 )
     except ClientDisconnect:
         raise Problem("malformed-request", "the connection ended in mid-body") from None
+    require_text(body)
     return bytes(body)
 
 
@@ -78,6 +100,29 @@ async def read_model(request: Request, model: type[M]) -> M:
             for each in error.errors()
         ]
         raise Problem("invalid-request", str(reasons[0]), errors=reasons) from None
+
+
+async def while_there(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """Do something that takes long for as long as the one who asked for it waits.
+
+    Raises:
+        Problem: The connection has ended, and the work with it.
+    """
+    working = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(_leave(request))
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise Problem("malformed-request", "the connection ended before the answer")
+        return working.result()
+    finally:
+        working.cancel()
+        leaving.cancel()
+
+
+async def _leave(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def body_of(model: type[BaseModel]) -> dict[str, Any]:

@@ -1,27 +1,20 @@
-"""What stands before every route: whom the service answers, a name for each request, and a log.
-
-A page from elsewhere that a visitor's browser runs can send requests to 127.0.0.1. It is refused
-by the Origin that browsers add; and one that made its own name point here, by the Host.
-"""
+"""What stands before every route: whom the service answers, a name for each request, and a log."""
 
 from __future__ import annotations
 
-import hmac
-import ipaddress
 import itertools
 import re
 import secrets
-import socket
 import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 
+from services.http.callers import Callers
 from services.http.problems import Problem, of_ledger
 from shared.errors import LedgerUnavailable
 from shared.logs import Logger
-from shared.settings import parse_hosts
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
@@ -39,7 +32,6 @@ if TYPE_CHECKING:
 
 log = Logger("http")
 
-SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 SECURITY_HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
@@ -51,7 +43,6 @@ _POLLED = {"/healthz", "/readyz", "/metrics"}
 """Asked every few seconds by machines; logged only when the answer is a bad one."""
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-_AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:\d{1,5})?", flags=re.ASCII)
 
 
 class Guard:
@@ -68,11 +59,7 @@ class Guard:
     ) -> None:
         self._app = app
         self._on_response = on_response
-        self._token = settings.api_token.get_secret_value().encode()
-        own = settings.http_host.lower()
-        self._names = {"localhost", socket.gethostname().lower(), own}
-        self._names |= set(parse_hosts(settings.http_allowed_hosts))
-        self._is_open = own in {"0.0.0.0", "::"}  # noqa: S104  compared, not bound
+        self._callers = Callers(settings)
         self._shortcuts: dict[tuple[str, str], Endpoint] = {}
         self._prefix = secrets.token_hex(4)
         self._numbers = itertools.count(1)
@@ -134,7 +121,7 @@ class Guard:
     ) -> None:
         if sum(name == b"host" for name, _ in scope["headers"]) > 1:
             raise Problem("malformed-request", "a request names one host")
-        self._check(scope["method"], headers)
+        self._callers.check(scope["method"], scope["path"], headers)
         endpoint = self._shortcuts.get((scope["method"], scope["path"]))
         if endpoint is None:
             await self._app(scope, receive, answer)
@@ -148,35 +135,6 @@ class Guard:
         if _REQUEST_ID.fullmatch(given):
             return given.decode()
         return f"{self._prefix}-{next(self._numbers)}"
-
-    def _check(self, method: str, headers: dict[bytes, bytes]) -> None:
-        host = headers.get(b"host", b"").decode("latin-1").lower()
-        if not self._is_ours(host):
-            raise Problem("foreign-host", f"this service is not called {host[:100]!r}")
-        origin = headers.get(b"origin")
-        if origin is not None and origin.decode("latin-1").lower() not in {
-            f"http://{host}",
-            f"https://{host}",
-        }:
-            raise Problem("foreign-origin")
-        if self._token and method not in SAFE_METHODS:
-            scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
-            if scheme.lower() != b"bearer" or not hmac.compare_digest(given, self._token):
-                raise Problem("unauthorized", headers={"www-authenticate": "Bearer"})
-
-    def _is_ours(self, host: str) -> bool:
-        match = _AUTHORITY.fullmatch(host)
-        if match is None:
-            return False
-        name = match[1].strip("[]")
-        if name in self._names:
-            return True
-        try:
-            address = ipaddress.ip_address(name)
-        except ValueError:
-            return False
-        # An address cannot be made to point here by somebody else's name server.
-        return address.is_loopback or self._is_open
 
 
 async def refuse(problem: Problem, request_id: str, send: Send) -> None:

@@ -37,7 +37,7 @@ _KINDS = [
     Kind(
         "unauthorized",
         401,
-        "A token is needed to change something",
+        "A token is needed for this",
         "Send the header Authorization: Bearer with the value of API_TOKEN.",
     ),
     Kind(
@@ -50,7 +50,8 @@ _KINDS = [
         "foreign-origin",
         403,
         "A page from elsewhere may not do this",
-        "Call from a page of this service, or from a program that sends no Origin.",
+        "Call from a page of this service, or from a program that sends no Origin; if the page is "
+        "this service's own, name its host in HTTP_ALLOWED_HOSTS.",
     ),
     Kind("not-found", 404, "There is nothing at this path", "See /docs for the paths there are."),
     Kind(
@@ -70,6 +71,12 @@ _KINDS = [
         405,
         "This path knows other methods",
         "Use one of those in the header Allow.",
+    ),
+    Kind(
+        "too-slow",
+        408,
+        "The request did not come in time",
+        "Send it again, whole and without pauses; what was accepted of it is not accepted twice.",
     ),
     Kind(
         "conflict",
@@ -136,6 +143,18 @@ _KINDS = [
         "Try again after the seconds in Retry-After, or close another page.",
     ),
     Kind(
+        "too-many-proofs",
+        503,
+        "As many wait for a proof as may",
+        "Try again after the seconds in Retry-After.",
+    ),
+    Kind(
+        "too-many-connections",
+        503,
+        "As many connections are open as there may be",
+        "Try again after the seconds in Retry-After; close connections that rest.",
+    ),
+    Kind(
         "stopping",
         503,
         "The service is stopping",
@@ -152,7 +171,7 @@ KINDS = {kind.name: kind for kind in _KINDS}
 _BY_STATUS = {400: "malformed-request", 404: "not-found", 405: "method-not-allowed"}
 _RETRIED = {
     *("full", "ledger-unavailable", "queue-unavailable", "too-many-listeners", "stopping"),
-    "outcome-unknown",
+    *("outcome-unknown", "too-many-proofs", "too-many-connections"),
 }
 RETRY_AFTER = 1
 """Seconds: a full pipeline settles thousands of orders in one."""

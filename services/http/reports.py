@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from services.http.app import refusals
+from services.http.bodies import while_there
 from services.http.models import (
     ID,
     Health,
@@ -133,11 +134,16 @@ def ledger_router(
         "/verify",
         response_model=Proof,
         summary="Prove the ledger, from journal and transfers",
-        responses=refusals("ledger-unavailable"),
+        responses=refusals("ledger-unavailable", "too-many-proofs"),
     )
-    async def verify() -> Response:
-        """Takes about 30 microseconds an order, in a process of its own."""
-        return Response(await prover.prove(), media_type="application/json")
+    async def verify(request: Request) -> Response:
+        """Takes about 30 microseconds an order, in a process of its own.
+
+        One runs at a time, and ends if nobody waits for it any more. Those who ask meanwhile share
+        the next one. With API_TOKEN set it needs the token.
+        """
+        proof = await while_there(request, prover.prove())
+        return Response(proof, media_type="application/json")
 
     return routes
 

@@ -12,10 +12,8 @@ import threading
 from typing import TYPE_CHECKING
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from services.http.guard import SECURITY_HEADERS
-from services.http.problems import Problem
+from services.http.connections import Connections
 from shared.errors import ConfigurationError
 from shared.logs import Logger
 from shared.loops import Mishaps
@@ -24,12 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from services.http.guard import App
+    from services.http.pace import Room
 
 FINISH_SECONDS = 20
 """How long requests under way may take to finish when the service stops."""
-
-HEAD_BYTES = 64 * 1024
-"""The longest request line and headers, roughly; browsers and proxies stop far below."""
 
 log = Logger("http")
 
@@ -46,7 +42,7 @@ def bind(host: str, port: int) -> socket.socket:
     try:
         listener.bind((host, port))
         # So that whoever asks next is told at once; bind() alone may succeed twice.
-        listener.listen(2048)
+        listener.listen(16)
     except OSError as error:
         listener.close()
         if error.errno == errno.EADDRINUSE:
@@ -66,26 +62,41 @@ class HttpServer:
     Args:
         app: The application.
         listener: The socket.
+        room: How many connections there may be.
+        keep_alive: Seconds for which a connection may rest between two requests.
         each_second: What to call every second, in that thread.
 
     Attributes:
         url: Where it can be called from this machine.
     """
 
-    def __init__(self, app: App, listener: socket.socket, each_second: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        app: App,
+        listener: socket.socket,
+        room: Room,
+        *,
+        keep_alive: int,
+        each_second: Callable[[], None],
+    ) -> None:
         self._listener = listener
         host, port = listener.getsockname()[:2]
         self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
         mishaps = Mishaps(log, "upkeep failed")
 
+        connections = Connections(room.most)
+
         async def notify() -> None:
             with mishaps.survived():  # what is raised here would end the server
                 each_second()
+            connections.check()
 
         config = uvicorn.Config(
             app,
-            http=_Protocol,
+            http=connections.new,  # type: ignore[arg-type]
+            backlog=room.backlog,
+            timeout_keep_alive=keep_alive,
             loop="uvloop",
             ws="none",
             lifespan="off",
@@ -125,41 +136,6 @@ class HttpServer:
             self._server.run(sockets=[self._listener])
         except BaseException as error:  # noqa: BLE001  raised again by check()
             self._error = error
-
-
-class _Protocol(HttpToolsProtocol):
-    """Says what is not HTTP at all in the form of every other refusal; limits the head.
-
-    The parser would take headers without end, and keep them in memory before anybody is asked.
-    """
-
-    _is_in_head = False
-    _head_bytes = 0
-
-    def on_message_begin(self) -> None:
-        self._is_in_head, self._head_bytes = True, 0
-        super().on_message_begin()
-
-    def on_headers_complete(self) -> None:
-        self._is_in_head = False
-        super().on_headers_complete()
-
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        if self._is_in_head and not self.transport.is_closing():
-            self._head_bytes += len(data)
-            if self._head_bytes > HEAD_BYTES:
-                self._refuse(Problem("head-too-large", f"it has more than {HEAD_BYTES:,} bytes"))
-
-    def send_400_response(self, msg: str) -> None:
-        self._refuse(Problem("malformed-request", msg))
-
-    def _refuse(self, problem: Problem) -> None:
-        body = problem.document("none")
-        headers = [*problem.raw_headers(len(body)), *SECURITY_HEADERS, (b"connection", b"close")]
-        lines = b"".join(name + b": " + value + b"\r\n" for name, value in headers)
-        self.transport.write(STATUS_LINE[problem.kind.status] + lines + b"\r\n" + body)
-        self.transport.close()
 
 
 class _Forward(logging.Handler):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import time
 import uuid
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,8 @@ from starlette.requests import ClientDisconnect
 
 from services.http.app import refusals
 from services.http.bodies import JSON, read_body, refuse_longer, require_type
-from services.http.models import EXAMPLE_ORDER, ID, Receipt
+from services.http.keys import key_of
+from services.http.models import EXAMPLE_ORDER, Receipt
 from services.http.problems import Problem
 from services.producer.bulk import MOST_BYTES, Bulk
 from services.producer.door import Overrun
@@ -46,8 +46,8 @@ _ORDER_BODY = {
 _KEY = {
     "name": "Idempotency-Key",
     "in": "header",
-    "description": "the order's id, where the body has none",
-    "schema": {"type": "string", "pattern": ID},
+    "description": "the order's id, where the body has none: as it is, or in quotes",
+    "schema": {"type": "string"},
     "example": "a-1",
 }
 _BULK_BODY = {
@@ -128,10 +128,9 @@ class Orders:
         """Send it again whenever the answer did not reach you: it is charged once."""
         started = time.perf_counter()
         require_type(request, JSON)
-        key = _key(request)
         body = await read_body(request, LINE_BYTES)
         try:
-            order, canonical = _parse(body, key)
+            order, canonical = _parse(body, request)
         except InvalidOrder as error:
             self._metrics.verdict("invalid")
             raise Problem("invalid-order", str(error), errors=error.reasons) from None
@@ -198,22 +197,12 @@ def _unknown(order_id: str, error: LedgerUncertain) -> Problem:
     return Problem("outcome-unknown", detail, headers=_location(order_id))
 
 
-def _key(request: Request) -> str | None:
-    """Read the header that may stand in for an order's id."""
-    key = request.headers.get("idempotency-key")
-    if key is not None and not re.fullmatch(ID, key):
-        reason = Reason(
-            "header.idempotency-key", "must have 1 to 64 of A-Z a-z 0-9 . _ : -", key[:70]
-        )
-        raise Problem("invalid-request", str(reason), errors=[reason])
-    return key
-
-
-def _parse(body: bytes, key: str | None) -> tuple[Order, bytes]:
+def _parse(body: bytes, request: Request) -> tuple[Order, bytes]:
     """Parse an order; where it has no id it gets the sender's key, or a new one.
 
     Raises:
-        InvalidOrder: With every rule that it breaks.
+        InvalidOrder: With the rules that it breaks.
+        Problem: The key that it needs is none.
     """
     try:
         return parse_order(body)
@@ -224,7 +213,7 @@ def _parse(body: bytes, key: str | None) -> tuple[Order, bytes]:
             others = [each for each in error.reasons if each.where != "order_id"]
             raise InvalidOrder(others) from None
     # It is an object that lacks nothing else, so it begins with a brace and a field.
-    order_id = key or str(uuid7())
+    order_id = key_of(request) or str(uuid7())
     return parse_order(b'{"order_id":"%s",' % order_id.encode() + body.lstrip()[1:])
 
 

@@ -15,6 +15,7 @@ import time
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
+from services.http.bodies import require_text
 from services.producer.door import Overrun
 from services.producer.feed import BACKLOG_SECONDS, CONFLICT
 from services.producer.jsonl_orders import TOO_LONG, read_id
@@ -90,6 +91,8 @@ class Bulk:
         size = ends = 0
         last = b"\n"
         while (chunk := await self._next(body)) is not None:
+            if not size:
+                require_text(chunk)
             size += len(chunk)
             if size > MOST_BYTES:
                 why = f"the body has more than {MOST_BYTES:,} bytes; send the rest by itself"

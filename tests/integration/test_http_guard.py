@@ -141,7 +141,73 @@ def test_the_right_token_opens_the_door_and_a_scheme_has_no_case(
 def test_who_only_looks_needs_no_token(guarded: Server) -> None:
     for path in PATHS:
         response = guarded.client.get(path)
-        assert response.status_code in {200, 404, 405}, path
+        assert response.status_code in {200, 404, 405} or path == "/verify", path
+
+
+def test_who_has_the_ledger_proved_needs_the_token(guarded: Server) -> None:
+    """It changes nothing, and takes a processor for as long as it takes."""
+    for method in ("GET", "HEAD"):
+        for headers in ({}, {"authorization": "Bearer wrong"}):
+            assert guarded.client.request(method, "/verify", headers=headers).status_code == 401
+    problem_of(guarded.client.get("/verify"), 401, "unauthorized")
+    problem_of(guarded.client.get("/%76erify"), 401, "unauthorized")
+    assert guarded.client.get("/verify", headers=BEARER).json()["ok"]
+    described = guarded.client.get("/openapi.json").json()["paths"]["/verify"]["get"]
+    assert described["security"] == [{"token": []}]
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        *("http://shop.example.com", "https://shop.example.com", "https://SHOP.example.com:8443"),
+        *("http://other.example:18151", "app://other.example"),
+    ],
+)
+@pytest.mark.parametrize("host", ["127.0.0.1:PORT", "shop.example.com", "localhost:PORT"])
+def test_a_page_of_an_allowed_name_may_call_whatever_a_proxy_makes_of_the_host(
+    guarded: Server, host: str, origin: str
+) -> None:
+    name = host.replace("PORT", str(guarded.port))
+    own = BEARER | JSON | {"host": name, "origin": origin}
+    response = guarded.client.post("/orders", headers=own, content=json.dumps(order("of-a-proxy")))
+    assert response.status_code in {202, 200}, response.text
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        *("http://a.shop.example.com", "http://shop.example.com.evil.example", "shop.example.com"),
+        *("http://x@shop.example.com", "http://shop.example.com/", "null", "//shop.example.com"),
+        *("http://shop.example.com http://evil.example", "http://shop.example.com:99999999"),
+    ],
+)
+def test_what_only_looks_like_an_allowed_name_is_foreign(guarded: Server, origin: str) -> None:
+    own = BEARER | {"host": f"127.0.0.1:{guarded.port}", "origin": origin}
+    problem_of(guarded.client.post("/dead/retry", headers=own), 403, "foreign-origin")
+
+
+@pytest.mark.parametrize("header", ["host", "origin"])
+def test_a_refusal_says_which_setting_would_let_it_pass(guarded: Server, header: str) -> None:
+    value = {"host": "new.example:81", "origin": "https://new.example:81"}[header]
+    problem = problem_of(guarded.client.get("/", headers={header: value}), 403, f"foreign-{header}")
+    assert "HTTP_ALLOWED_HOSTS=shop.example.com,other.example,new.example" in problem["detail"]
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_a_page_from_elsewhere_may_link_here_and_load_nothing(guarded: Server, site: str) -> None:
+    """Browsers send no Origin with pictures, frames and links, and say where they come from."""
+
+    def found(path: str, dest: str, mode: str = "no-cors", site: str = site) -> int:
+        told = {"sec-fetch-site": site, "sec-fetch-dest": dest, "sec-fetch-mode": mode}
+        return guarded.client.head(path, headers=told | BEARER).status_code
+
+    assert found("/", "document", "navigate") == 200
+    for dest in ("image", "iframe", "script", "empty", "object"):
+        assert found("/status", dest) == 403
+    for path in ("/verify", "/events"):
+        assert found(path, "document", "navigate") == 403
+        assert found(path, "empty", site="same-origin") == 200
+        assert found(path, "document", "navigate", site="none") == 200
 
 
 def test_every_answer_is_guarded_and_named(guarded: Server) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from typing import Any
 
@@ -11,8 +12,27 @@ from tests.books import order, without_id
 from tests.eventually import eventually
 from tests.server import MIB, Server, problem_of
 
+PACKED = gzip.compress(b"{}")
 
-@pytest.mark.parametrize("key", ["", "a b", "a/b", "k" * 65, '"a"', "{", "a\x00"])
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("", "a b", "a/b", "k" * 65, "{", "a\x00", '""', '"a', 'a"', '"a"b"', "'a'", '"a/b"'),
+        *(
+            '"%s"' % ("k" * 65),
+            '"a";',
+            '"a"; B',
+            '"a" "b"',
+            r'"\a"',
+            r'"a\"',
+            ":YQ==:",
+            "?1",
+            '"a\tb"',
+        ),
+        '"a", "b"',
+    ],
+)
 @pytest.mark.usefixtures("nothing_accepted")
 def test_an_unusable_idempotency_key_is_invalid(shop: Server, key: str) -> None:
     if "\x00" in key:
@@ -82,6 +102,34 @@ def test_what_is_not_plain_json_in_utf_8_is_refused_by_its_type(
 ) -> None:
     body = json.dumps(order("typed")).encode()
     problem_of(shop.client.post("/orders", content=body, headers=headers), 415, "not-json")
+
+
+@pytest.mark.parametrize("path", ["/orders", "/orders/bulk"])
+@pytest.mark.parametrize(
+    ("headers", "body", "word"),
+    [
+        ({"content-encoding": "gzip"}, PACKED, "content-encoding: gzip"),
+        ({"content-encoding": "br"}, b"x", "content-encoding: br"),
+        ({"content-encoding": "identity, gzip"}, PACKED, "identity, gzip"),
+        ({"transfer-encoding": "gzip, chunked"}, b"0\r\n\r\n", "transfer-encoding: gzip"),
+        ({"content-type": "application/gzip"}, PACKED, "'application/gzip'"),
+        ({}, PACKED, "packed with gzip"),
+        ({}, b"\x28\xb5\x2f\xfdxxx", "packed with zstd"),
+        ({}, "{}".encode("utf-16"), "UTF-16"),
+    ],
+)
+@pytest.mark.usefixtures("nothing_accepted")
+def test_what_is_packed_or_in_other_letters_is_named(
+    shop: Server, path: str, headers: dict[str, str], body: bytes, word: str
+) -> None:
+    kind = "application/x-ndjson" if "bulk" in path else "application/json"
+    given = {"host": "localhost", "connection": "close", "content-type": kind} | headers
+    if "transfer-encoding" not in given:
+        given["content-length"] = str(len(body))
+    head = "".join(f"{name}: {value}\r\n" for name, value in given.items())
+    received = shop.exchange(f"POST {path} HTTP/1.1\r\n{head}\r\n".encode() + body)
+    assert received.startswith(b"HTTP/1.1 415 "), received
+    assert word in json.loads(received.partition(b"\r\n\r\n")[2])["detail"]
 
 
 @pytest.mark.parametrize(

@@ -181,6 +181,44 @@ def test_an_idempotency_key_does_not_rename_an_order_that_has_an_id(shop: Server
     assert shop.client.get("/orders/key-2").status_code == 404
 
 
+@pytest.mark.parametrize(
+    ("key", "order_id"),
+    [
+        ('"key-4"', "key-4"),
+        ('"8e03978e-40d5-43dd-bc93-6894a57f9324"', "8e03978e-40d5-43dd-bc93-6894a57f9324"),
+        ('"key-5";a=1', "key-5"),
+        ('"key-6" ; a ; b="x;\\"y"; *c=?0', "key-6"),
+        (f'"{"k" * 64}"', "k" * 64),
+    ],
+)
+def test_an_idempotency_key_may_be_quoted_as_the_draft_standard_has_it(
+    shop: Server, key: str, order_id: str
+) -> None:
+    response = shop.place(without_id(), Idempotency_Key=key)
+    assert (response.status_code, response.json()["order_id"]) == (202, order_id)
+    assert shop.place(without_id(), Idempotency_Key=order_id).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "key", ['"8e03978e-40d5"', "k" * 80, "k" * 255, '"any key: at all"', "", "a, b", "ключ", '"']
+)
+def test_beside_an_order_id_any_idempotency_key_will_do(shop: Server, key: str) -> None:
+    body = json.dumps(order("beside-a-key")).encode()
+    headers = [(b"content-type", b"application/json"), (b"idempotency-key", key.encode())]
+    response = shop.client.post("/orders", content=body, headers=headers)
+    assert response.status_code in {202, 200}, response.text
+    assert response.json()["order_id"] == "beside-a-key"
+
+
+def test_an_idempotency_key_may_come_twice_if_it_is_the_same(shop: Server) -> None:
+    def place(*keys: str) -> httpx.Response:
+        named = [("content-type", "application/json"), *(("idempotency-key", key) for key in keys)]
+        return shop.client.post("/orders", content=json.dumps(without_id()), headers=named)
+
+    assert place('"key-8"', '"key-8"').json()["order_id"] == "key-8"
+    problem_of(place("key-8", "key-9"), 422, "invalid-request")
+
+
 def test_requests_that_follow_one_another_unasked_are_answered_in_order(shop: Server) -> None:
     requests = b""
     for number in range(30):

@@ -1,4 +1,5 @@
 // Requests: the token is asked for when the service wants one, and refusals become errors.
+// Paths are as seen from the page, which may be below a path of a proxy.
 
 import { $ } from "./dom.js";
 

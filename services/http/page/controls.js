@@ -29,7 +29,7 @@ export async function act(method, path, body, done) {
 }
 
 export const kill = (worker) =>
-  act("POST", "/chaos/kill", { worker }, () => `${worker ?? "A worker"} is killed; another takes its place`);
+  act("POST", "chaos/kill", { worker }, () => `${worker ?? "A worker"} is killed; another takes its place`);
 
 let generator = null;
 let isPaused = false;
@@ -37,16 +37,16 @@ let isPaused = false;
 $("#generate").addEventListener("submit", (event) => {
   event.preventDefault();
   if (generator?.running) {
-    act("DELETE", "/generator", undefined, () => "No more orders are generated");
+    act("DELETE", "generator", undefined, () => "No more orders are generated");
     return;
   }
   const wish = { orders: $("#count").valueAsNumber, rate: $("#rate").valueAsNumber };
-  act("POST", "/generator", wish, () => `Generating ${number(wish.orders)} orders`);
+  act("POST", "generator", wish, () => `Generating ${number(wish.orders)} orders`);
 });
 $("#kill").addEventListener("click", () => kill(null));
 $("#pause").addEventListener("click", () => {
-  if (isPaused) act("POST", "/chaos/resume", undefined, () => "The consumers go on");
-  else act("POST", "/chaos/pause", undefined, () => "The consumers rest; orders wait in the journal");
+  if (isPaused) act("POST", "chaos/resume", undefined, () => "The consumers go on");
+  else act("POST", "chaos/pause", undefined, () => "The consumers rest; orders wait in the journal");
 });
 
 export function showControls(snapshot) {

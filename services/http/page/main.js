@@ -71,11 +71,11 @@ function problem() {
 
 function decide(orderId, decision) {
   const words = { retry: `${orderId} is open again`, discard: `${orderId} is marked as dealt with` };
-  return act("POST", `/orders/${encodeURIComponent(orderId)}/${decision}`, undefined, () => words[decision]);
+  return act("POST", `orders/${encodeURIComponent(orderId)}/${decision}`, undefined, () => words[decision]);
 }
 
 async function retryAll() {
-  await act("POST", "/dead/retry", undefined, (answer) => `${plural(answer.retried, "dead letter")} open again`);
+  await act("POST", "dead/retry", undefined, (answer) => `${plural(answer.retried, "dead letter")} open again`);
 }
 
 for (const dialog of document.querySelectorAll("dialog")) {

@@ -64,7 +64,7 @@ async function search() {
   }
   try {
     const id = encodeURIComponent(text);
-    const pages = await Promise.all([get(`/orders?order_id=${id}`), get(`/orders?customer_id=${id}`)]);
+    const pages = await Promise.all([get(`orders?order_id=${id}`), get(`orders?customer_id=${id}`)]);
     if (text !== asked) return null;
     const seen = new Set();
     const orders = pages.flatMap((page) => page.orders)
@@ -94,11 +94,11 @@ function draw() {
 
 /** What to do where there is no order yet. */
 function firstOrder() {
-  const where = location.origin;
+  const where = new URL("orders", document.baseURI);
   const order = `{"order_id":"a-1","customer_id":"ada","currency":"EUR",\n    "placed_at":"2026-01-31T09:30:00Z",\n    "items":[{"sku":"tea","quantity":2,"unit_price":350}]}`;
   return [
     el("p", {}, "No order yet. Press Generate under ", el("a", { href: "#try" }, "Try it"), ", or place one:"),
-    el("pre", { tabindex: 0 }, `curl ${where}/orders \\\n  -H 'Content-Type: application/json' -d \\\n  '${order}'`),
+    el("pre", { tabindex: 0 }, `curl ${where} \\\n  -H 'Content-Type: application/json' -d \\\n  '${order}'`),
   ];
 }
 

@@ -30,7 +30,7 @@ export async function openStory(orderId) {
 async function tell(orderId) {
   let story;
   try {
-    story = await get(`/orders/${encodeURIComponent(orderId)}`);
+    story = await get(`orders/${encodeURIComponent(orderId)}`);
   } catch (error) {
     if (shown === orderId) body.replaceChildren(el("p", { class: "empty" }, error.message));
     return;

@@ -33,7 +33,7 @@ export function listen(onSnapshot, onState) {
 
   function open() {
     source?.close();
-    source = new EventSource("/events");
+    source = new EventSource("events");
     source.onerror = lose;
     source.onmessage = (message) => {
       const snapshot = JSON.parse(message.data);
