@@ -263,5 +263,4 @@ def _begin(connection: sa.Connection) -> None:
     """Begin what the driver does not begin by itself: a transaction of a session that is shared."""
     begin = connection.info["begin"]
     if begin is not None:
-        driver: Any = connection.connection.driver_connection
-        driver.execute(begin)
+        connection.exec_driver_sql(begin.replace("%", "%%"))

@@ -135,7 +135,8 @@ def _settle_in(
     begin += " READ ONLY" if is_for_reading else ""
     # The pooler may have dropped the URL's options: they are set with the rest.
     begin += f"; {_setting(ours | theirs, is_local=True)}"
-    connection.execute(f"{begin}; ROLLBACK".encode())  # not every pooler lets one begin at all
+    connection.execute(begin.encode())  # not every pooler allows it
+    connection.execute("ROLLBACK")
     return Session(connection, begin, hazard)
 
 
