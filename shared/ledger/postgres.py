@@ -153,9 +153,9 @@ class PostgresBackend:
             return "the search_path names no schema that there is"
         names = [*tables.metadata.tables, *_INDEXES]
         found = connection.exec_driver_sql(
-            "SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace"
-            " AND relname = ANY(%s) ORDER BY relname LIMIT 1",
-            (names,),
+            "SELECT relname FROM pg_class WHERE relname = ANY(%s) AND relnamespace = ("
+            "SELECT oid FROM pg_namespace WHERE nspname = %s) ORDER BY relname LIMIT 1",
+            (names, schema),
         ).scalar()
         if found is None:
             return None

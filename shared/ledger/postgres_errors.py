@@ -19,10 +19,10 @@ _LASTING = ("28", "3D", "42", "3F", "0A", "TLS", "POOLER", "URL")
 # What lets nobody in comes without a state, and a pooler has one state for everything.
 _STATELESS = (None, "08P01")
 _SIGNS = {
-    r"(no pg_hba.conf entry .*(no encryption|SSL off)|SSL required)": "TLS WANTED",
+    r"pg_hba.conf (entry|rejects) .*(no encryption|SSL off)|SSL required": "TLS WANTED",
     r"does not support SSL": "TLS MISSING",
     r"certificate|private key|SSL error": "TLS TRUST",
-    r"authentication failed|no password supplied|no pg_hba.conf entry"
+    r"authentication failed|no password supplied|pg_hba.conf"
     r"|role .* does not exist|no such user": "28",
     r"database .* does not exist|no such database": "3D",
     r"too many clients|too many connections|connection slots"

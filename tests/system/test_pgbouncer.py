@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import subprocess
-from contextlib import ExitStack, closing
+from collections.abc import Callable
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, NamedTuple
 
 import psycopg
 import pytest
 from psycopg import sql
 
-from tests.eventually import eventually
-from tests.orderly import SAMPLE, assert_one_line, finish, told_by
+from tests.orderly import SAMPLE, assert_one_line, finish
 from tests.scaled import Scaled, result, write_orders
 from tests.servers.pgbouncer_server import PgBouncer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.servers.postgres_server import PostgresServer
@@ -24,6 +24,13 @@ if TYPE_CHECKING:
 
 FIVE = ("--orders", "5", "--seed", "2")
 TRANSACTION = {"pool_mode": "transaction"}
+WATCH = """
+CREATE TABLE seen AS SELECT current_setting('synchronous_commit') AS setting LIMIT 0;
+CREATE FUNCTION watch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+INSERT INTO seen VALUES (current_setting('synchronous_commit')); RETURN NULL; END $$;
+CREATE TRIGGER watch AFTER INSERT ON journal EXECUTE FUNCTION watch();
+CREATE TRIGGER watch AFTER INSERT ON outcomes EXECUTE FUNCTION watch()
+"""
 IGNORING = TRANSACTION | {"ignore_startup_parameters": "options,extra_float_digits"}
 
 
@@ -33,13 +40,8 @@ class Behind(NamedTuple):
     scaled: Scaled
     pooler: PgBouncer
 
-    @property
-    def url(self) -> str:
-        return self.scaled.environment["LEDGER_URL"]
 
-
-if TYPE_CHECKING:
-    NewBehind = Callable[..., Behind]
+NewBehind = Callable[..., Behind]
 
 
 @pytest.fixture
@@ -80,7 +82,7 @@ def test_a_pooler_in_statement_mode_is_told_at_once(behind: NewBehind) -> None:
         assert_one_line(finish(process), 3, words)
 
 
-def test_a_single_connection_of_the_pool_is_enough_to_begin_with(behind: NewBehind) -> None:
+def test_a_single_connection_of_the_pool_is_enough(behind: NewBehind) -> None:
     """Two processes make the ledger at once: whoever waits for the other holds no connection."""
     scaled, _ = behind(**TRANSACTION, default_pool_size=1)
     file = write_orders(scaled.folder / "orders.jsonl", 300)
@@ -112,27 +114,17 @@ def test_commits_are_durable_whatever_is_the_default(behind: NewBehind) -> None:
     assert scaled("migrate").code == 0
     with scaled.connect() as connection:
         name = sql.Identifier(connection.info.dbname)
-        connection.execute(
-            sql.SQL("ALTER DATABASE {} SET synchronous_commit = off").format(name)
-        )
+        connection.execute(sql.SQL("ALTER DATABASE {} SET synchronous_commit = off").format(name))
         connection.execute(WATCH)
     pooler.restart()
     assert scaled.json("run", *FIVE)["verified"]
     assert scaled.query("SELECT DISTINCT setting FROM seen") == [("on",)]
 
 
-WATCH = """
-CREATE TABLE seen AS SELECT current_setting('synchronous_commit') AS setting LIMIT 0;
-CREATE FUNCTION watch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-INSERT INTO seen VALUES (current_setting('synchronous_commit')); RETURN NULL; END $$;
-CREATE TRIGGER watch AFTER INSERT ON journal EXECUTE FUNCTION watch();
-CREATE TRIGGER watch AFTER INSERT ON outcomes EXECUTE FUNCTION watch()
-"""
-
-
 def test_the_options_of_the_url_count_or_are_refused(behind: NewBehind) -> None:
     scaled, _ = behind(**IGNORING)
-    scaled.query("CREATE SCHEMA pay")
+    with scaled.connect() as connection:
+        connection.execute("CREATE SCHEMA pay")
     options = "?options=-csearch_path%3Dpay"
     report = scaled.json("run", *FIVE, LEDGER_URL=scaled.environment["LEDGER_URL"] + options)
     assert report["created"] == 5
@@ -163,7 +155,6 @@ def test_it_goes_and_comes_back_in_mid_run(behind: NewBehind) -> None:
         scaled.until_settled(part * 300 + 1)
         if part < 2:
             pooler.restart()
-    running.stdin.close()
     report = result(running)
     assert (report["created"], report["verified"]) == (900, True)
     assert len(scaled.assert_serial().status) == 900
