@@ -20,6 +20,28 @@ report() {
   fi
 }
 
+# warn WHAT TROUBLE: a line for one thing that works, and that is not as it should be.
+warn() { printf '  %-9s WARNING  %s\n' "$1" "$2"; }
+
+CARELESS="select string_agg(name || '=off', ', ') from pg_settings where name in ('fsync', 'full_page_writes') and setting = 'off'"
+
+# What may lose the commits of the stack's ledger in a power cut, or of one that LEDGER_URL names.
+stack_careless() {
+  [ -n "$(containers "$(service postgres)")" ] || return 0
+  compose exec -T postgres psql -U orderly -d orderly -Atc "$CARELESS" 2>/dev/null || true
+}
+own_careless() {
+  case ${LEDGER_URL:-} in postgres*) ;; *) return 0 ;; esac
+  command -v psql >/dev/null || return 0
+  if [ -n "${LEDGER_PASSWORD_FILE:-}" ]; then
+    PGPASSWORD=$(cat "$LEDGER_PASSWORD_FILE") && export PGPASSWORD
+  fi
+  PGCONNECT_TIMEOUT=5 psql "$LEDGER_URL" -Atc "$CARELESS" 2>/dev/null || true
+}
+check_ledger() {
+  [ -z "$1" ] || warn ledger "PostgreSQL has $1: a power cut may lose orders, or all of it; set it on"
+}
+
 compose_trouble() {
   local have
   have=$(docker compose version --short)
@@ -62,6 +84,8 @@ if [ -z "$trouble" ]; then
   report images "" "$(images_here)"
   report port "$(port_trouble)" "$(published_port) on 127.0.0.1 is free, or ours"
   report secrets "$(secrets_trouble)" "$(if [ -d "$secrets" ]; then echo "in $secrets"; else echo "will be made in $secrets"; fi)"
+  check_ledger "$(stack_careless)"
 fi
+check_ledger "$(own_careless)"
 [ "$missing" = 0 ] || fail 1 "$missing missing; see to the lines above, then \`make up\`"
 say "nothing is missing for $mode mode; \`make up\` starts it"

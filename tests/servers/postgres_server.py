@@ -105,6 +105,7 @@ class PostgresServer(Postgres, Daemon):
     Attributes:
         port: Where it listens, or did.
         password: Its user's.
+        programs: The folder of PostgreSQL's programs.
     """
 
     graceful = signal.SIGINT  # not SIGTERM, which waits until every client has gone
@@ -115,7 +116,7 @@ class PostgresServer(Postgres, Daemon):
         self._settings = _SETTINGS if is_durable else _SETTINGS | _CARELESS
         super().__init__("pg", account)
         try:
-            self._bin = postgres_programs(account, self.folder)
+            self.programs = postgres_programs(account, self.folder)
             self.port = free_port()
             self.url = f"postgresql://{_USER}@:{self.port}/postgres?host={quote(str(self.folder))}"
             self.password = secrets.token_hex(8)
@@ -176,12 +177,16 @@ class PostgresServer(Postgres, Daemon):
         words = ["--username", _USER, "--auth-local", "trust", "--auth-host", "scram-sha-256"]
         words += ["--encoding", "UTF8", "--no-locale", "--no-sync", "--pgdata", str(self._data)]
         done = subprocess.run(
-            [self._bin / "initdb", *words], capture_output=True, text=True, check=False, **self.way
+            [self.programs / "initdb", *words],
+            capture_output=True,
+            text=True,
+            check=False,
+            **self.way,
         )
         assert done.returncode == 0, f"initdb: {done.stderr}"
 
     def _command(self) -> list[str]:
-        words = [str(self._bin / "postgres"), "-D", str(self._data)]
+        words = [str(self.programs / "postgres"), "-D", str(self._data)]
         words += ["-k", str(self.folder), "-p", str(self.port)]
         return words + [f"--{name}={value}" for name, value in self._settings.items()]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
@@ -133,6 +134,74 @@ def test_a_password_never_shows_in_a_message(monkeypatch: Env, name: str, url: s
 )
 def test_a_url_without_a_password_is_shown_as_it_is(text: str) -> None:
     assert mask_password(text) == text
+
+
+UNESCAPED = [
+    "ge@heim",
+    "@geheim@",
+    "ge/heim",
+    "ge:heim",
+    "ge#heim",
+    "ge?heim",
+    "ge heim",
+    "ge%heim",
+]
+
+
+@pytest.mark.parametrize("word", UNESCAPED)
+@pytest.mark.parametrize(
+    ("before", "behind"),
+    [
+        ("postgresql://clerk:", "@db.example/orders"),
+        ("postgresql://:", "@db.example:5432,db2.example/orders?sslmode=require"),
+        ("redis://:", "@queue.example:6379/0"),
+        ("unix://clerk:", "@/run/redis.sock"),
+    ],
+)
+def test_a_password_is_hidden_as_a_whole(word: str, before: str, behind: str) -> None:
+    assert mask_password(before + word + behind) == f"{before}***{behind}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "postgresql://clerk@shop:ge@heim@db.example/orders",
+        "postgresql:/clerk:ge@heim@db.example/orders",
+        "clerk:ge/heim@db.example/orders",
+        "host=db.example password='ge heim' user=clerk",
+        "host=db.example sslpassword = geheim user=clerk",
+        "postgresql://db.example/orders?password=ge&heim&user=clerk",
+        "redis://queue.example/0?PASSWORD=ge@heim",
+    ],
+)
+def test_what_was_meant_to_be_a_url_shows_no_password_either(text: str) -> None:
+    masked = mask_password(text)
+    assert "***" in masked
+    assert "example" in masked
+    assert not any(part in masked for part in ("ge@", "ge ", "ge/", "heim"))
+
+
+@pytest.mark.parametrize("word", UNESCAPED)
+def test_a_password_is_meant_as_it_stands(monkeypatch: Env, word: str) -> None:
+    monkeypatch.setenv("LEDGER_URL", f"postgresql://clerk:{word}@db.example/orders")
+    parts = urlsplit(load_settings().ledger_url)
+    assert (parts.username, unquote(parts.password or "")) == ("clerk", word)
+    assert (parts.hostname, parts.path) == ("db.example", "/orders")
+
+
+@pytest.mark.parametrize(
+    "text", ["postgres://h/d", "PostgreSQL://h/d", "postgresql+psycopg://h/d", "POSTGRES://h/d"]
+)
+def test_postgresql_goes_by_several_names(monkeypatch: Env, text: str) -> None:
+    monkeypatch.setenv("LEDGER_URL", text)
+    assert load_settings().ledger_url == "postgresql://h/d"
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg2", "pg8000"])
+def test_another_driver_is_named(monkeypatch: Env, driver: str) -> None:
+    text = refusal(monkeypatch, LEDGER_URL=f"postgresql+{driver}://clerk:ge@heim@h/d")
+    assert f"names the driver {driver}; leave it out: postgresql://" in text
+    assert "heim" not in text
 
 
 @pytest.mark.parametrize("mark", ["?", "&"])
