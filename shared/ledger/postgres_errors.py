@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from shared.ledger.backend import Trouble
+from shared.texts import legible
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -112,7 +113,7 @@ def _state(error: BaseException) -> str | None:
 
 
 def _first_line(error: BaseException) -> str:
-    return " ".join(str(error).strip().partition("\n")[0].split())
+    return legible(" ".join(str(error).strip().partition("\n")[0].split()))
 
 
 def _is_of_the_driver(error: BaseException) -> bool:

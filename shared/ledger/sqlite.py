@@ -16,6 +16,7 @@ from sqlalchemy.dialects import sqlite
 from shared.errors import LedgerUnavailable
 from shared.ledger.backend import BUSY_SECONDS, Trouble
 from shared.ledger.turns import turn
+from shared.texts import said
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -274,7 +275,7 @@ class SqliteBackend:
         """See the port."""
         text = str(error).lower()
         known = (remedy for sign, remedy in _REMEDIES.items() if sign in text)
-        return next(known, f"cannot be used: {str(error).partition(chr(10))[0]}; see to its file")
+        return next(known, f"cannot be used: {said(error)}; see to its file")
 
 
 def _prepare(connection: Any, _record: object) -> None:  # noqa: ANN401  DBAPI is untyped

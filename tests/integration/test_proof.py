@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import select
 import shutil
 import signal
 import sqlite3
@@ -172,6 +173,9 @@ def _hear(terminal: int, said: bytearray) -> bytearray:
 
 
 def _read(terminal: int, said: bytearray) -> bool:
+    """Take in what is there by now; say whether it was anything."""
+    if not select.select([terminal], [], [], 0.1)[0]:
+        return False
     try:
         chunk = os.read(terminal, 65536)
     except OSError:  # how a terminal says that nobody is at its other end
