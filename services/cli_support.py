@@ -67,10 +67,30 @@ def reporting(command: Callable[P, R]) -> Callable[P, R]:
 def _writing_out() -> Iterator[None]:
     """Bring out what a command printed while its fate can still be told."""
     try:
-        try:
-            yield
-        finally:
-            sys.stdout.flush()
+        yield
+    except OrderlyError:
+        raise
+    except OSError as error:
+        # What could not be written is kept, so that standard output fails again if it was that.
+        _bring_out()
+        if isinstance(error, BrokenPipeError) or error.errno in _OUT_OF_LIMITS:
+            raise
+        place = error.filename or "a temporary file, or shared memory in /dev/shm"
+        raise OutputUnavailable(
+            f"{place} cannot be used: {error.strerror or error}; see to it and run it again"
+        ) from None
+    finally:
+        _bring_out()
+
+
+def _bring_out() -> None:
+    """Write what was printed.
+
+    Raises:
+        OutputUnavailable: Standard output takes no more.
+    """
+    try:
+        sys.stdout.flush()
     except BrokenPipeError:
         raise
     except OSError as error:

@@ -19,7 +19,7 @@ from services.payment import worker as payment
 from services.payment.vitals import Vitals
 from services.signals import withheld
 from services.slots import Loss, Vacancy, Worker
-from shared.errors import WorkersFailed
+from shared.errors import QueueUnavailable, WorkersFailed
 from shared.logs import Logger
 
 if TYPE_CHECKING:
@@ -71,6 +71,8 @@ class Supervisor:
         for slot in range(count):
             try:
                 process, vitals = self._launch(slot)
+            except QueueUnavailable:
+                raise
             except OSError as error:
                 raise WorkersFailed(
                     f"payment worker {slot} cannot be started: {error.strerror}; see to the limits "

@@ -31,6 +31,12 @@ def _ledger_url(value: str) -> str:
         return _postgres_url(driver, rest)
     if kind != "sqlite":
         raise ValueError(f"names {kind}; choose a URL like {_LEDGER_URLS}")
+    if "?" in rest:
+        escaped = rest.replace("?", "%3F")
+        raise ValueError(
+            f"has a question mark, and SQLite takes no parameters; in a path it is written %3F: "
+            f"sqlite://{escaped}"
+        )
     try:
         url = make_url(value)
     except (ArgumentError, ValueError):

@@ -94,8 +94,8 @@ def first_column(line: Line) -> bytes | None:
 
 
 def bare(order_id: str) -> str:
-    """Take what nobody sees around an id: it is that of the rows that have it without."""
-    return order_id.strip(INVISIBLE)
+    """Take what nobody sees around an id, and quotes: it is that of the rows without them."""
+    return order_id.replace('"', "").strip(INVISIBLE)
 
 
 def _read(line: Line) -> list[str] | Flaw | None:

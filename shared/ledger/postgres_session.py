@@ -6,6 +6,7 @@ client: there, each transaction sets for itself what it needs, and nothing is pr
 
 from __future__ import annotations
 
+import difflib
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
@@ -61,6 +62,18 @@ class Session(NamedTuple):
     hazard: str | None
 
 
+def _meant(said: str) -> str:
+    """Name the parameter that one which there is not may have been meant to be."""
+    match = re.search(r'invalid URI query parameter: "(\w+)"', said)
+    if match is None:
+        return ""
+    if match[1].lower() in {"ssl", "tls", "sslrequired"}:
+        return "; meant is perhaps sslmode=require"
+    names = [each.keyword.decode() for each in psycopg.pq.Conninfo.get_defaults()]
+    likely = difflib.get_close_matches(match[1].lower(), names, n=1)
+    return f"; meant is perhaps {likely[0]}" if likely else ""
+
+
 def parameters_of(url: str) -> dict[str, Any]:
     """Read a URL as libpq does.
 
@@ -73,7 +86,9 @@ def parameters_of(url: str) -> dict[str, Any]:
         # A piece of a password with unescaped characters would look like another parameter.
         is_open = "password=" not in urlsplit(url).query.lower()
         said = str(error).strip().partition("\n")[0] if is_open else "its query cannot be read"
-        raise ConfigurationError(f"LEDGER_URL={mask_password(url)!r}: {said}") from None
+        raise ConfigurationError(
+            f"LEDGER_URL={mask_password(url)!r}: {said}{_meant(said)}"
+        ) from None
     hosts = parse_qs(urlsplit(url).query).get("host", [])
     if len(hosts) > 1:  # as SQLAlchemy's URLs have several
         names, ports = zip(*(_host_and_port(host) for host in hosts), strict=True)

@@ -7,11 +7,13 @@ worker's queue is thrown away with it, and the journal knows what was in it.
 
 from __future__ import annotations
 
+import errno
 import queue
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from shared.errors import QueueUnavailable
 from shared.queue.port import Deliveries, EndOfQueue, OrderQueue
 from shared.schema import encode_nudge
 
@@ -26,6 +28,10 @@ CAPACITY = 16
 
 _END = b""
 _LOCK_PATIENCE = 0.05
+
+
+class SemaphoresUnavailable(QueueUnavailable, OSError):
+    """This machine lets no semaphore be made: it has no shared memory, or no room in it."""
 
 
 class LocalDeliveries(Deliveries):
@@ -59,7 +65,15 @@ class _Lane:
     """One worker's queue, and the partitions that it could not carry a message for."""
 
     def __init__(self, context: SpawnContext) -> None:
-        joinable: Any = context.JoinableQueue(CAPACITY)
+        try:
+            joinable: Any = context.JoinableQueue(CAPACITY)
+        except OSError as error:
+            if error.errno in {errno.EMFILE, errno.ENFILE}:
+                raise
+            raise SemaphoresUnavailable(
+                f"the queue cannot be made: {error.strerror}; its semaphores need /dev/shm, "
+                "mounted, with room, and open to this user (in a container see --shm-size)"
+            ) from None
         self.queue = joinable
         # A feeder thread that meets a pipe without a reader shall end quietly: see discard().
         joinable._ignore_epipe = True  # noqa: SLF001

@@ -146,7 +146,9 @@ def test_an_order_whose_rows_come_apart_is_refused_whole_and_once(
     assert found.rejected[0].reasons[0].kind == f"line: {APART}"
 
 
-@pytest.mark.parametrize("other", [" o1", "o1 ", '"o1"', '" o1"', "\ufeffo1", "\xa0o1"])
+@pytest.mark.parametrize(
+    "other", [" o1", "o1 ", '"o1"', '" o1"', "\ufeffo1", "\xa0o1", '"o"1"', 'o"1']
+)
 def test_an_id_with_what_nobody_sees_around_it_is_that_of_the_same_order(
     read: Reader, other: str
 ) -> None:
