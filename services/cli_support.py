@@ -68,38 +68,39 @@ def _writing_out() -> Iterator[None]:
     """Bring out what a command printed while its fate can still be told."""
     try:
         yield
-    except OrderlyError:
+    except (OrderlyError, BrokenPipeError):
         raise
     except OSError as error:
-        # What could not be written is kept, so that standard output fails again if it was that.
-        _bring_out()
-        if isinstance(error, BrokenPipeError) or error.errno in _OUT_OF_LIMITS:
+        if error.errno in _OUT_OF_LIMITS:
             raise
         place = error.filename or "a temporary file, or shared memory in /dev/shm"
         raise OutputUnavailable(
             f"{place} cannot be used: {error.strerror or error}; see to it and run it again"
         ) from None
     finally:
-        _bring_out()
-
-
-def _bring_out() -> None:
-    """Write what was printed.
-
-    Raises:
-        OutputUnavailable: Standard output takes no more.
-    """
-    try:
         sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        if error.errno not in _OUT_OF_ROOM:
+
+
+class _StandardOutput(io.FileIO):
+    """Standard output, whose errors can be told from those of other files."""
+
+    def write(self, data: Any, /) -> int:  # noqa: ANN401  as its base says
+        """Write what fits.
+
+        Raises:
+            OutputUnavailable: It takes no more.
+        """
+        try:
+            return super().write(data)
+        except BrokenPipeError:
             raise
-        _drop_output()
-        raise OutputUnavailable(
-            f"standard output takes no more: {error.strerror}; make room and run it again"
-        ) from None
+        except OSError as error:
+            if error.errno not in _OUT_OF_ROOM:
+                raise
+            _drop_output()
+            raise OutputUnavailable(
+                f"standard output takes no more: {error.strerror}; make room and run it again"
+            ) from None
 
 
 def read_settings(**overrides: object) -> Settings:
@@ -138,9 +139,17 @@ def say(line: str) -> None:
 
 def _print_anything() -> None:
     """Let no terminal's alphabet be an error: what it lacks is printed as an escape."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    if isinstance(sys.stderr, io.TextIOWrapper):
+        sys.stderr.reconfigure(errors="backslashreplace")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        given = sys.stdout
+        sys.stdout = io.TextIOWrapper(
+            io.BufferedWriter(_StandardOutput(given.fileno(), "w", closefd=False)),
+            encoding=given.encoding,
+            errors="backslashreplace",
+            line_buffering=given.line_buffering,
+            write_through=given.write_through,
+        )
 
 
 def _has_no_reader(fd: int) -> bool:
