@@ -61,6 +61,9 @@ PROGRAMS = {
         variable="CHROMIUM",
     ),
     "nginx": Program("system", ("nginx",), debian="nginx", homebrew="nginx"),
+    "unshare": Program(
+        "system", ("unshare",), debian="util-linux", homebrew="util-linux (on Linux)"
+    ),
     "openssl": Program("system", ("openssl",), debian="openssl", homebrew="openssl"),
     "pgbouncer": Program("system", ("pgbouncer",), debian="pgbouncer", homebrew="pgbouncer"),
     # The one of the wheel speaks no TLS.

@@ -75,6 +75,8 @@ def assert_one_line(result: Result, *words: str) -> None:
         ({"LEDGER_URL": "postgresql://u@127.0.0.1:1/x?nonsense=1"}, ['"nonsense"']),
         ({"LEDGER_URL": "mysql://host/x"}, ["names mysql"]),
         ({"QUEUE_MODE": "kafka"}, ["local or redis"]),
+        ({"QUEUE_MODE": "redis", "REDIS_URL": "redis://h/0?ssl=true"}, ["'ssl'"]),
+        ({"QUEUE_MODE": "redis", "REDIS_URL": "redis://h/0?timeout=5"}, ["'timeout'"]),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_told_in_one_line_by_every_command(
