@@ -10,6 +10,8 @@ import os
 import select
 import signal
 import threading
+import time
+from contextlib import suppress
 
 from shared.ledger.turns import none_held
 from shared.logs import Logger
@@ -18,6 +20,12 @@ from shared.loops import Mishaps
 _STOPS = {signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU}
 _MOST = 4096
 
+STALE_SECONDS = 0.1
+"""So long after it went on a process may still hear that it wrote to its terminal before.
+
+One who writes from the background is told again and again; if it still does, it hears it later.
+"""
+
 log = Logger("signals")
 
 
@@ -25,6 +33,7 @@ class _Suspension:
     """The thread that stops the process, and hears of signals in the order in which they came."""
 
     def __init__(self) -> None:
+        self._went_on_at = -STALE_SECONDS
         self._ear, self._mouth = os.pipe()
         os.set_blocking(self._ear, False)
         os.set_blocking(self._mouth, False)
@@ -52,21 +61,27 @@ class _Suspension:
         if self._is_asked(is_asked=True, wait=False):
             # To this thread: it stops all of the process, and no step later than here.
             signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
+            self._went_on_at = time.monotonic()
 
     def _is_asked(self, *, is_asked: bool, wait: bool) -> bool:
         """Hear what came since; say whether the process is to stop now."""
         if wait:
             select.select([self._ear], [], [])
-        try:
-            heard = os.read(self._ear, _MOST)
-        except BlockingIOError:
-            return is_asked
-        for number in heard:
-            if number in _STOPS:
+        is_stale = time.monotonic() - self._went_on_at < STALE_SECONDS
+        for number in self._hear():
+            if number in _STOPS and not (is_stale and number != signal.SIGTSTP):
                 is_asked = True
             elif number == signal.SIGCONT:
                 is_asked = False
         return is_asked
+
+    def _hear(self) -> bytes:
+        """Take all that was told; the end of it is enough."""
+        heard = b""
+        with suppress(BlockingIOError):
+            while piece := os.read(self._ear, _MOST):
+                heard = heard[-_MOST:] + piece
+        return heard
 
 
 def _do_nothing(*_: object) -> None:

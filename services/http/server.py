@@ -130,6 +130,8 @@ class HttpServer:
         """Raise here what ended the server's thread."""
         if self._error is not None:
             raise self._error
+        if not self.is_running and not self._server.should_exit:
+            raise RuntimeError("the HTTP server has ended")
 
     def _run(self) -> None:
         try:

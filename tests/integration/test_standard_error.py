@@ -6,8 +6,10 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +65,17 @@ class Unheard:
         """Place an order, and see it paid."""
         assert self.client.post("/orders", json=order(name)).status_code == 202
         eventually(lambda: self._status(name) == "paid", within=60, what=f"{name} is paid")
+
+    def fail(self, times: int) -> None:
+        """Have requests fail by a bug, which is logged at length."""
+        with closing(sqlite3.connect(self.orderly.ledger, timeout=30)) as ledger:
+            ledger.execute(
+                "CREATE TRIGGER odd BEFORE INSERT ON journal BEGIN SELECT RAISE(ABORT, 'odd'); END"
+            )
+            for number in range(times):
+                refused = self.client.post("/orders", json=order(f"odd-{number}"))
+                assert refused.status_code == 500
+            ledger.execute("DROP TRIGGER odd")
 
     def lose_a_worker(self) -> None:
         (lost,) = eventually(lambda: workers_of(self.process.pid), within=60)
@@ -124,9 +137,7 @@ def test_a_reader_that_stands_still_holds_nothing_up_and_hears_later_what_it_mis
     os.set_blocking(writer, True)
     unheard.start(writer)
     os.close(writer)
-    long_path = "/" + "x" * 8000
-    for _ in range(200):  # each is logged: more than waits for the reader
-        unheard.client.get(long_path)
+    unheard.fail(300)  # more than is kept for the reader
     assert unheard.answers()
     unheard.lose_a_worker()
     unheard.pay("a-1")
@@ -145,8 +156,7 @@ def test_a_reader_that_never_reads_again_holds_up_no_end(unheard: Unheard) -> No
     try:
         unheard.start(writer)
         os.close(writer)
-        for _ in range(40):
-            unheard.client.get("/" + "x" * 8000)
+        unheard.fail(20)
         unheard.pay("a-1")
         assert unheard.stop() == 0
     finally:
