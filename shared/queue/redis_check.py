@@ -32,17 +32,18 @@ def check(connection: Any, ledger_id: str) -> None:  # noqa: ANN401  of one serv
     """
     name = f"{queue_name(ledger_id)}-check-{secrets.token_hex(4)}"
     mark = on_its_way(ledger_id, name)
+    # First, since one of these alone tells soon that a part of a cluster is missing.
+    failed = _try_the_rest(connection, f"rq:queue:{name}", mark)
     commands = _commands(name, secrets.token_hex(8), mark)
     with connection.pipeline(transaction=False) as pipeline:
         for command in commands:
             pipeline.execute_command(*command)
         answers = pipeline.execute(raise_on_error=False)
-    failed = [
+    failed += [
         (str(command[1]), answer)
         for command, answer in zip(commands, answers, strict=True)
         if isinstance(answer, Exception)
     ]
-    failed += _try_the_rest(connection, f"rq:queue:{name}", mark)
     for _, error in failed:
         if not isinstance(error, NoPermissionError):
             raise error

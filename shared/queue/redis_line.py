@@ -239,5 +239,6 @@ def _reach_cluster(place: RedisUrl, password_file: str, patience: float) -> redi
     host, port = place.hosts[0]
     options = _options(place, password_file, patience)
     del options["db"]  # a cluster has but one
-    retry = options.pop("retry")
-    return _LooseCluster(host=host, port=port, retry=retry, require_full_coverage=False, **options)
+    # Each command of a pipeline would be tried again by itself, with a wait before it.
+    options["retry"] = Retry(NoBackoff(), 0)
+    return _LooseCluster(host=host, port=port, require_full_coverage=False, **options)

@@ -62,7 +62,7 @@ def test_rights_that_are_missing_are_named_all_at_once(
     clerk: Scaled, own_redis: RedisServer
 ) -> None:
     own_redis.ask("ACL", "SETUSER", "orderly", "-blmove", "-evalsha", "-xadd")
-    lacking = "no blmove, xadd, evalsha; grant +blmove +xadd +evalsha"
+    lacking = "no evalsha, blmove, xadd; grant +evalsha +blmove +xadd"
     assert_one_line(clerk("pay"), 3, "queue redis://orderly:***@", "NOPERM", lacking)
     own_redis.ask("ACL", "SETUSER", "orderly", "+@all", "resetkeys", "~orderly:*")
     assert_one_line(clerk("pay"), 3, "NOPERM no keys like rq:*; grant ~rq:*")
