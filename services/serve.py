@@ -189,6 +189,7 @@ class _Service:
             with suppress(QueueUnavailable):
                 self._pipeline.pause(is_wanted=False)
         self._live.stop()
+        self._prover.close()
         self._server.stop()
         until = time.monotonic() + TROUBLE_SECONDS
         self._watch(

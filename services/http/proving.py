@@ -24,6 +24,7 @@ class Prover:
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="proving")
         self._waiting = 0
+        self._is_closed = False
         self._current: _Proof | None = None
         self._next: _Proof | None = None
 
@@ -31,8 +32,10 @@ class Prover:
         """Prove the ledger as it is now; return what ``orderly verify --json`` prints.
 
         Raises:
-            Problem: The ledger cannot be read, or too many wait.
+            Problem: The ledger cannot be read, too many wait, or the service is stopping.
         """
+        if self._is_closed:
+            raise Problem("stopping")
         if self._waiting >= MOST_WAITING:
             raise Problem("too-many-proofs")
         proof = self._join()
@@ -47,10 +50,11 @@ class Prover:
                 self._abandon(proof)
 
     def close(self) -> None:
-        """End at once; nobody waits for the proof any more."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
-        if self._current is not None:
-            self._current.end()
+        """End at once, whoever waits; from any thread."""
+        self._is_closed = True
+        if (current := self._current) is not None:
+            current.end()
+        self._thread.shutdown(wait=False)
 
     def _join(self) -> _Proof:
         """Find the proof that begins next, which may be at once."""
@@ -68,13 +72,17 @@ class Prover:
 
     def _finish(self, proof: _Proof, done: asyncio.Future[bytes]) -> None:
         self._current, self._next = self._next, None
-        if self._current is not None:
+        if self._current is not None and self._is_closed:
+            self._current.answer.set_exception(Problem("stopping"))
+        elif self._current is not None:
             self._begin(self._current)
         if proof.answer.done() or done.cancelled():
             return
         error = done.exception()
         if not proof.waiting:
             proof.answer.cancel()
+        elif self._is_closed:
+            proof.answer.set_exception(Problem("stopping"))
         elif error is not None:
             proof.answer.set_exception(error)
         else:
