@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ OWN = {
 }
 """What the stack decides, and not its user."""
 
-OF_THE_DOOR = {"HTTP_HOST", "HTTP_PORT", "HTTP_ALLOWED_HOSTS"}
+OF_THE_DOOR = {"HTTP_HOST", "HTTP_PORT", "HTTP_ALLOWED_HOSTS", "HTTP_KEEP_ALIVE"}
 """What only a service with HTTP needs; host and port within the container are the image's."""
 
 IMAGES = {
@@ -79,6 +80,16 @@ def test_the_images_are_the_tested_ones_and_can_be_others() -> None:
     assert services["migrate"]["build"]["args"]["PYTHON_IMAGE"] == others["PYTHON_IMAGE"]
     assert services["redis"]["image"] == others["REDIS_IMAGE"]
     assert services["postgres"]["image"] == others["POSTGRES_IMAGE"]
+
+
+@pytest.mark.parametrize("mode", ["local", "redis"])
+def test_a_check_ends_before_the_engine_loses_patience_with_it(mode: str) -> None:
+    for name, service in config(mode)["services"].items():
+        if name in {"migrate", "postgres"}:  # the one has none; the other's ends by itself
+            continue
+        check = service["healthcheck"]
+        (seconds,) = re.findall(r"\btimeout (\d+) ", check["test"][1])
+        assert int(seconds) < int(check["timeout"].removesuffix("s"))
 
 
 def test_both_modes_have_the_same_address() -> None:
