@@ -26,7 +26,7 @@ class Program:
     """One program.
 
     Attributes:
-        target: Whose tests need it: `make test-TARGET`.
+        target: Whose tests need it, `make test-TARGET`; several in a row.
         names: What its file may be called, the best first.
         debian: The package that has it there.
         homebrew: What `brew install` is to be given.
@@ -60,7 +60,7 @@ PROGRAMS = {
         homebrew="--cask chromium",
         variable="CHROMIUM",
     ),
-    "nginx": Program("system", ("nginx",), debian="nginx", homebrew="nginx"),
+    "nginx": Program("system page", ("nginx",), debian="nginx", homebrew="nginx"),
     "unshare": Program(
         "system", ("unshare",), debian="util-linux", homebrew="util-linux (on Linux)"
     ),
@@ -77,7 +77,7 @@ def needed(name: str) -> Path:
     """Find a program for a test, which fails without it and says what to install."""
     found = PROGRAMS[name].find()
     if found is None:
-        pytest.fail(_complaint(PROGRAMS[name].target, [name]), pytrace=False)
+        pytest.fail(_complaint(PROGRAMS[name].target.split()[0], [name]), pytrace=False)
     return found
 
 
@@ -95,7 +95,7 @@ def _missing(target: str) -> list[str]:
     return [
         name
         for name, program in PROGRAMS.items()
-        if program.target == target and program.find() is None
+        if target in program.target.split() and program.find() is None
     ]
 
 
