@@ -48,7 +48,9 @@ def join_rows(content: Iterable[Line | _Pause]) -> Iterator[Line | _Pause]:
     joiner = Joiner()
     try:
         for line in content:
-            if line is PAUSE or joiner.is_row(line):
+            if line is PAUSE:
+                yield PAUSE
+            elif joiner.is_between and b'"' not in line.text and not line.is_too_long:
                 yield line
             else:
                 yield from joiner.take(line)
@@ -73,10 +75,6 @@ class Joiner:
         self._opened = 0
         self._is_too_long = False
         self._is_in_doubt = False
-
-    def is_row(self, line: Line) -> bool:
-        """Whether a line is a whole row, and has no quotes: most are."""
-        return self.is_between and b'"' not in line.text and not line.is_too_long
 
     def take(self, line: Line) -> Iterator[Line]:
         """Take the next line, or a piece of one; yield the row that ends in it, or what is lost."""

@@ -22,6 +22,7 @@ INVISIBLE = " \t\r\n\0\xa0\u200b\ufeff"
 
 _HEADER_ROW = [*COLUMNS]
 _MARK = "\ufeff"
+_UNUSUAL = b" \t\r\0,o"  # how a row without an id begins, or a header
 _SEPARATORS = b' \t\r,"'
 
 
@@ -59,6 +60,12 @@ def read_rows(content: Iterable[Line | _Pause], remarks: Remarks) -> Iterator[Ro
         if line is PAUSE:
             yield PAUSE
             continue
+        number, text, is_too_long, _, cut, _, is_rest, _, doubt = line
+        if not (is_too_long or cut or is_rest or doubt):
+            plain = _plain(text)
+            if plain is not None:
+                yield Row(number, number, plain)
+                continue
         columns = _read(line)
         if columns is None or columns == _HEADER_ROW:
             if line.text.strip():
@@ -96,6 +103,14 @@ def first_column(line: Line) -> bytes | None:
 def bare(order_id: str) -> str:
     """Take what nobody sees around an id, and quotes: it is that of the rows without them."""
     return order_id.replace('"', "").strip(INVISIBLE)
+
+
+def _plain(raw: bytes) -> list[str] | None:
+    """Split a row in which nothing is unusual, as in most; None if something may be."""
+    if raw[:1] in _UNUSUAL or b'"' in raw or not raw.isascii():
+        return None
+    columns = raw.decode().split(",")
+    return columns if len(columns) == len(COLUMNS) else None
 
 
 def _read(line: Line) -> list[str] | Flaw | None:

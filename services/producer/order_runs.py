@@ -119,8 +119,7 @@ class _Names:
 
     def _take(self, lines: Iterable[Line]) -> Iterator[tuple[bytes, int]]:
         for line in lines:
-            rows = [line] if self._joiner.is_row(line) else self._joiner.take(line)
-            yield from self._of_rows(rows)
+            yield from self._of_rows(self._joiner.take(line))
 
     def _end(self) -> Iterator[tuple[bytes, int]]:
         yield from self._take(self._splitter.end())
