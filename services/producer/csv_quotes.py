@@ -26,7 +26,8 @@ _ROW = re.compile(rb"%b(?:,%b)*+" % (_FIELD, _FIELD))
 _TOKEN = re.compile(rb'[^",]+|[",]')
 
 # Where a reader of CSV can be. After the quote that may close a field anything but a comma or
-# another quote is against the rules: the field goes on, with quotes or without, who knows.
+# another quote is against the rules: the field goes on, with quotes or without, who knows. That
+# covers a stray quote, too, which opened nothing: whoever reads it so is at one of both places.
 _BEGIN, _PLAIN, _QUOTED, _QUOTE = "begin", "plain", "quoted", "quote"
 _NEXT = {
     _BEGIN: {b'"': {_QUOTED}, b",": {_BEGIN}, b"": {_PLAIN}},
@@ -85,9 +86,6 @@ class Joiner:
             self._opened = line.number
         states, is_sound = _walk(self._states, line.text)
         if not is_sound and not self._is_in_doubt:
-            if not self.is_between:
-                # Or the quote that opened was a stray one, and this is a row like any other.
-                states |= _walk(_OUTSIDE, line.text)[0]
             self._is_in_doubt = True
             yield from self._release(doubt=self._opened)
         self._states = states if line.goes_on else _at_line_end(states)
