@@ -24,7 +24,7 @@ from services.report import Display, Finished, Progress, Report
 from services.signals import StopRequests
 from services.standstill import Abandoned, Standstill
 from shared.collector import tune_gc
-from shared.ledger.opening import open_ledger, set_aside
+from shared.ledger.opening import open_ledger, set_aside, why_closed
 from shared.ledger.positions import positions
 from shared.ledger.reports import totals
 from shared.ledger.verify import standing
@@ -111,6 +111,7 @@ class _Run:
         self._display = display
         self._ledger = ledger
         self._plan = plan
+        self._settings = settings
         self._has_workers = settings.payment_workers > 0
         self._stop = stop
         self._started = time.monotonic()
@@ -146,6 +147,9 @@ class _Run:
             problems.append(str(abandoned))
             if not self._has_workers and not self._asker.ask(present):
                 problems.append(NOBODY_PAYS)
+            # The workers may have found no room where this process has its connections.
+            if why := why_closed(self._settings):
+                problems.append(why)
             self._pipeline.kill()
         except BaseException:
             self._pipeline.kill()

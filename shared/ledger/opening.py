@@ -89,6 +89,18 @@ def open_ledger(
     return Ledger(database, row.ledger_id, row.partitions, row.opening_balance)
 
 
+def why_closed(settings: Settings) -> str | None:
+    """Say why whoever comes now is not let in, if so: a server may be full although it runs."""
+    database = Database(settings.ledger_url, patience=0.0)
+    try:
+        with database.read():
+            return None
+    except LedgerUnavailable as error:
+        return str(error)
+    finally:
+        database.close()
+
+
 def set_aside(settings: Settings) -> str | None:
     """Put the ledger aside, so that the next one starts empty; return where it is now.
 

@@ -10,6 +10,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from shared.environment import load_settings
+from shared.ledger.opening import why_closed
 from tests.orderly import Orderly, assert_one_line, finish
 from tests.servers.daemon import free_port
 
@@ -205,6 +207,10 @@ def test_too_few_connections_are_told_as_such(orderly: Orderly, database: str) -
         "CREATE ROLE clerk LOGIN CONNECTION LIMIT 0",
         "GRANT ALL ON SCHEMA public TO clerk",
     )
-    told = on(orderly, database.replace("postgres@", "clerk@"))("migrate")
+    url = database.replace("postgres@", "clerk@")
+    told = on(orderly, url)("migrate")
+    why = why_closed(load_settings(ledger_url=url))
     execute(database, "DROP OWNED BY clerk", "DROP ROLE clerk")
     assert_one_line(told, 3, "has too few connections", 'too many connections for role "clerk"')
+    assert told.err == f"orderly: {why}\n"
+    assert why_closed(load_settings(ledger_url=database)) is None
