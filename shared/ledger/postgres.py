@@ -249,8 +249,15 @@ class PostgresBackend:
     @staticmethod
     def read_identity(connection: sa.Connection) -> str | None:
         """See the port. The lock that reading takes keeps the table where it is until the end."""
-        found: str | None = connection.exec_driver_sql("SELECT ledger_id FROM ledger").scalar()
-        return found
+        # Past SQLAlchemy, since it is asked with every write; what is lost has to be told to it.
+        driver: Any = connection.connection.driver_connection
+        try:
+            row = driver.execute("SELECT ledger_id FROM ledger").fetchone()
+        except psycopg.Error as error:
+            if driver.closed:
+                connection.invalidate(error)
+            raise
+        return row[0] if row else None
 
     @staticmethod
     def interrupt(driver: psycopg.Connection[Any]) -> None:
