@@ -46,8 +46,8 @@ def test_the_rights_that_the_document_grants_are_enough(
     clerk.produce(write_orders(clerk.folder / "orders.jsonl", ORDERS))
     clerk.until_settled(ORDERS)
     name = f"orderly-{{{clerk.ledger_id()}}}"
-    own_redis.ask("RPUSH", f"rq:queue:{name}", "stranger")
     own_redis.ask("HSET", "rq:job:stranger", "status", "queued", "origin", name)
+    own_redis.ask("RPUSH", f"rq:queue:{name}", "stranger")
     own_redis.ask("RPUSH", f"rq:queue:{name}:intermediate", "left-behind")
     eventually(lambda: own_redis.ask("ZCARD", f"rq:failed:{name}") == 1, within=30)
     eventually(lambda: not own_redis.ask("EXISTS", f"rq:queue:{name}:intermediate"), within=60)
