@@ -10,6 +10,7 @@ They are uvicorn's, which has no deadline but the one for a connection that rest
 from __future__ import annotations
 
 import time
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -27,10 +28,14 @@ HEAD_BYTES = 64 * 1024
 HEAD_SECONDS = 10.0
 """From a connection's beginning, or a head's, to the head's end."""
 
+_LATE_SECONDS = 5.0
 _SLICE_BYTES = 16 * 1024
 _MOST_HELD = 1024 * 1024
 _EVICTED = 32
 """So many at once, since finding out who has waited longest takes a while."""
+
+_NO_TRAILERS: deque[tuple[bytes, bytes]] = deque(maxlen=0)
+"""Where the fields after a body go, of which there could be any number: nowhere."""
 
 _CLOSE = (b"connection", b"close")
 
@@ -44,6 +49,7 @@ class Connections:
 
     def __init__(self, most: int) -> None:
         self._most = most
+        self._checked_at = time.monotonic()
         self._open: set[_Connection] = set()
 
     def new(self, **options: Any) -> _Connection:  # noqa: ANN401  uvicorn's, and passed on
@@ -53,7 +59,10 @@ class Connections:
     def check(self) -> None:
         """End those that have kept us waiting for too long; call it every second."""
         now = time.monotonic()
+        was_late, self._checked_at = now - self._checked_at > _LATE_SECONDS, now
         for each in list(self._open):
+            if was_late:
+                each.restart(now)  # we were held up ourselves: nobody can tell who was slow
             each.check(now)
 
     def add(self, newest: _Connection) -> None:
@@ -109,6 +118,7 @@ class _Connection(HttpToolsProtocol):
         self._is_in_head, self._is_in_body = False, True
         self._sending.restart(time.monotonic())
         super().on_headers_complete()
+        self.headers = _NO_TRAILERS  # type: ignore[assignment]
 
     def on_message_complete(self) -> None:
         self._is_in_body = False
@@ -141,8 +151,7 @@ class _Connection(HttpToolsProtocol):
         if self._reading.is_too_slow(now, left=self.transport.get_write_buffer_size()):
             self.transport.abort()
         elif self.transport.is_closing() or self._waits_for_us:
-            self._sending.restart(now)
-            self._head_at = now
+            self._await_sender(now)
         elif self._is_in_head or self.cycle is None:
             if now - self._head_at > HEAD_SECONDS:
                 self._expire(f"the head did not come in {HEAD_SECONDS:g} s")
@@ -152,6 +161,15 @@ class _Connection(HttpToolsProtocol):
                 self._expire(f"the body stood still for {STILL_SECONDS:g} s, or nearly so")
         elif now - self.waiting_since > self.timeout_keep_alive:
             self.transport.close()  # what is no request has ended the timer that would do it
+
+    def restart(self, now: float) -> None:
+        """Give both directions their time anew."""
+        self._reading.restart(now)
+        self._await_sender(now)
+
+    def _await_sender(self, now: float) -> None:
+        self._sending.restart(now)
+        self._head_at = now
 
     def evict(self) -> None:
         """Make room for others."""

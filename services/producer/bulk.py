@@ -40,6 +40,9 @@ MOST_BYTES = 1024 * 1024 * 1024
 MOST_REFUSED = 1000
 """Lines that may be refused, and more as long as as many are accepted."""
 
+_BLANK = 10
+"""Blank lines that weigh as much as one that is refused: they cost time, and have no answer."""
+
 _ERROR_CHARACTERS = 300
 _TURN_SECONDS = 0.01
 """How long lines may be parsed until others get their turn."""
@@ -79,6 +82,7 @@ class Bulk:
         self._refusal: str | None = None
         self._accepted = 0
         self._refused = 0
+        self._blank = 0
         self._first_skipped = 0
 
     async def take(self, body: AsyncIterator[bytes]) -> None:
@@ -134,18 +138,25 @@ class Bulk:
         bad = 0
         turn = time.monotonic() + _TURN_SECONDS
         for line in lines:
-            if line.text.strip():
-                part.append(self._parse(line))
-                bad += part[-1].candidate is None
-            if len(part) == self._door.most or self._is_too_much(bad, len(part) - bad):
-                await self._answer(part)
-                part, bad = [], 0
-                if self._is_too_much():
-                    self._first_skipped = line.number + 1
-                    return
             if time.monotonic() > turn:
                 await asyncio.sleep(0)
                 turn = time.monotonic() + _TURN_SECONDS
+            if line.text.strip():
+                part.append(self._parse(line))
+                is_good = part[-1].candidate is not None
+                bad += not is_good
+            else:
+                self._blank += 1
+                is_good = False
+            if len(part) < self._door.most and (
+                is_good or not self._is_too_much(bad, len(part) - bad)
+            ):
+                continue
+            await self._answer(part)
+            part, bad = [], 0
+            if self._is_too_much():
+                self._first_skipped = line.number + 1
+                return
         await self._answer(part)
 
     async def _answer(self, part: list[_Entry]) -> None:
@@ -160,16 +171,17 @@ class Bulk:
 
     def _is_too_much(self, refused: int = 0, accepted: int = 0) -> bool:
         """Whether too many are refused, with so many more of each kind."""
-        refused += self._refused
+        refused += self._refused + self._blank // _BLANK
         return refused >= MOST_REFUSED and refused > self._accepted + accepted
 
     def _say_skipped(self, lines: int) -> None:
         """Say how many of the body's lines were not looked at."""
         skipped = lines - self._first_skipped + 1
         if skipped > 0:
+            blank = f", {self._blank:,} were blank" if self._blank >= _BLANK else ""
             why = (
-                f"{self._refused:,} lines were refused, more than were accepted: this line and the "
-                f"{skipped - 1:,} after it were not looked at"
+                f"{self._refused:,} lines were refused{blank}, more than were accepted: this line "
+                f"and the {skipped - 1:,} after it were not looked at"
             )
             self._write_down(_Entry(self._first_skipped, None, error=why), skipped)
 

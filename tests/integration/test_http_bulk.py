@@ -237,6 +237,17 @@ def test_a_body_of_bad_lines_is_looked_at_as_far_as_is_worth_it(shop: Server, ba
         assert len(json.dumps(found)) < MIB / 2
 
 
+@pytest.mark.parametrize("blank", [b"\n", b"\r\n", b" \t\n"])
+def test_blank_lines_are_passed_over_as_far_as_is_worth_it(shop: Server, blank: bytes) -> None:
+    (last,) = shop.bulk(blank * 300_000)
+    assert (last["line"], last["code"], last["skipped"]) == (10_001, 503, 290_000)
+    assert "0 lines were refused, 10,000 were blank" in last["error"]
+    good = line("after-blank") + b"\n"
+    assert [answer["line"] for answer in shop.bulk(blank * 9000 + good)] == [9001]
+    found = shop.bulk((good + blank * 9) * 2000)
+    assert len(found) == 2000
+
+
 def test_a_thousand_bad_lines_and_no_more_are_all_answered(shop: Server) -> None:
     assert codes(shop.bulk(b"x\n" * 1000)) == [(number, 422) for number in range(1, 1001)]
 
