@@ -53,7 +53,7 @@ doctor: ## Say what the containers need that is not there
 test: $(VENV)/.dev ## Run the tests that need nothing but Python and make
 	@$(BIN)/pytest -n 3 --dist worksteal
 
-test-page: $(VENV)/.dev ## Run the tests of the page, in Chromium
+test-page: $(VENV)/.dev ## Run the tests of the page, in Chromium, and through nginx
 	@$(BIN)/python -m tests.needs page
 	@$(BIN)/pytest tests/browser
 

@@ -61,9 +61,7 @@ PROGRAMS = {
         variable="CHROMIUM",
     ),
     "nginx": Program("system page", ("nginx",), debian="nginx", homebrew="nginx"),
-    "unshare": Program(
-        "system", ("unshare",), debian="util-linux", homebrew="util-linux (on Linux)"
-    ),
+    "unshare": Program("system", ("unshare",), debian="util-linux", homebrew="util-linux"),
     "openssl": Program("system", ("openssl",), debian="openssl", homebrew="openssl"),
     "pgbouncer": Program("system", ("pgbouncer",), debian="pgbouncer", homebrew="pgbouncer"),
     # The one of the wheel speaks no TLS.

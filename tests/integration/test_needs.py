@@ -21,10 +21,16 @@ Patch = pytest.MonkeyPatch
 _APT_GET = """#!/bin/sh
 echo "$*" >>"$0.asked"
 case "$*" in
-    *pgbouncer) echo 'E: no room for pgbouncer' >&2; exit 100 ;;
-    install*) cp "$0" "${0%/*}/nobody-has-this" ;;
+    *pooler-server) echo 'E: no room for pooler-server' >&2; exit 100 ;;
+    install*) cp "$0" "${0%/*}/browser"; cp "$0" "${0%/*}/proxy" ;;
 esac
 """
+CHROMIUM = needs.PROGRAMS["chromium"]
+PROGRAMS = {
+    "browser": needs.Program("page", ("browser",), "a-browser", "--cask browser", "BROWSER"),
+    "proxy": needs.Program("page system", ("proxy",), "proxy-core", "proxy"),
+    "pooler": needs.Program("system", ("pooler", "pooler-2"), "pooler-server", "pooler"),
+}
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +39,7 @@ def path(tmp_path: Path, monkeypatch: Patch) -> Path:
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", str(folder))
-    monkeypatch.delenv("CHROMIUM", raising=False)
+    monkeypatch.setattr(needs, "PROGRAMS", PROGRAMS)
     monkeypatch.setattr(needs, "FOLDERS", ())
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     return folder
@@ -50,58 +56,58 @@ def test_a_program_is_taken_from_the_path_or_from_where_packages_put_it(
 ) -> None:
     elsewhere = tmp_path / "sbin"
     elsewhere.mkdir()
-    install(elsewhere, "nginx")
+    install(elsewhere, "pooler-2")
     monkeypatch.setattr(needs, "FOLDERS", (str(elsewhere),))
-    assert needs.needed("nginx") == elsewhere / "nginx"
-    install(path, "nginx")
-    assert needs.needed("nginx") == path / "nginx"
+    assert needs.needed("pooler") == elsewhere / "pooler-2"
+    install(path, "pooler")
+    assert needs.needed("pooler") == path / "pooler"
 
 
 @pytest.mark.parametrize("name", ["chromium", "chromium-browser", "google-chrome"])
 def test_chromium_has_several_names_and_can_be_named(
     path: Path, monkeypatch: Patch, name: str
 ) -> None:
+    monkeypatch.delenv("CHROMIUM", raising=False)
     install(path, name)
-    assert needs.needed("chromium") == path / name
+    assert CHROMIUM.find() == path / name
     monkeypatch.setenv("CHROMIUM", "/opt/mine")
-    assert str(needs.needed("chromium")) == "/opt/mine"
+    assert str(CHROMIUM.find()) == "/opt/mine"
 
 
-def test_chromium_is_found_among_the_applications_of_a_mac(
-    tmp_path: Path, monkeypatch: Patch
-) -> None:
+def test_a_program_is_found_among_the_applications_of_a_mac(tmp_path: Path) -> None:
+    assert "/Applications/Chromium.app/Contents/MacOS/Chromium" in CHROMIUM.names
     install(tmp_path, "Chromium")
-    names = needs.PROGRAMS["chromium"].names
-    assert "/Applications/Chromium.app/Contents/MacOS/Chromium" in names
-    there = needs.Program("page", (*names, str(tmp_path / "Chromium")), "", "")
-    monkeypatch.setitem(needs.PROGRAMS, "chromium", there)
-    assert needs.needed("chromium") == tmp_path / "Chromium"
+    program = needs.Program("page", ("chromium", str(tmp_path / "Chromium")), "", "")
+    assert program.find() == tmp_path / "Chromium"
 
 
 def test_a_test_without_its_program_fails_and_says_what_to_install() -> None:
-    with pytest.raises(pytest.fail.Exception, match=r"apt install nginx, .* brew install nginx"):
-        needs.needed("nginx")
+    with pytest.raises(pytest.fail.Exception, match=r"install proxy-core, .* brew install proxy"):
+        needs.needed("proxy")
 
 
 def test_a_target_without_its_programs_says_in_a_line_what_to_install() -> None:
     with pytest.raises(SystemExit) as ended:
         needs.main("page")
     assert str(ended.value) == (
-        "orderly: `make test-page` needs chromium: install what is missing (on Debian: apt install "
-        "chromium, on macOS: brew install --cask chromium), or name one in CHROMIUM"
+        "orderly: `make test-page` needs browser, proxy: install what is missing (on Debian: apt "
+        "install a-browser proxy-core, on macOS: brew install --cask browser proxy), or name one "
+        "in BROWSER"
     )
 
 
-def test_a_line_names_all_that_is_missing_and_no_more(path: Path) -> None:
-    install(path, "nginx", "openssl")
-    with pytest.raises(SystemExit, match=r"needs pgbouncer, redis-server: .*pgbouncer redis-"):
+def test_the_line_names_nothing_that_is_there(path: Path) -> None:
+    install(path, "proxy")
+    with pytest.raises(SystemExit) as ended:
         needs.main("system")
+    assert "`make test-system` needs pooler: " in str(ended.value)
+    assert "proxy" not in str(ended.value)
 
 
 def test_a_target_that_has_its_programs_says_nothing(
     path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    install(path, "nginx", "openssl", "pgbouncer", "valkey-server", "apt-get")
+    install(path, "proxy", "pooler-2", "apt-get")
     needs.main("system")
     assert capfd.readouterr() == ("", "")
 
@@ -110,27 +116,27 @@ def test_root_has_apt_get_install_what_is_missing(path: Path, monkeypatch: Patch
     install(path, "apt-get", text=_APT_GET)
     monkeypatch.setenv("PATH", f"{path}:{os.defpath}")  # it needs a shell's tools
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    program = needs.Program("page", ("nobody-has-this",), "nobody-has-this", "")
-    monkeypatch.setitem(needs.PROGRAMS, "chromium", program)
     needs.main("page")
-    asked = (path / "apt-get.asked").read_text().splitlines()
-    assert asked == ["update -qq", "install -y -qq --no-install-recommends nobody-has-this"]
+    assert (path / "apt-get.asked").read_text().splitlines() == [
+        "update -qq",
+        "install -y -qq --no-install-recommends a-browser proxy-core",
+    ]
 
 
 def test_what_apt_get_says_is_passed_on_where_it_fails(
     path: Path, monkeypatch: Patch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    install(path, "nginx", "openssl", "redis-server")
+    install(path, "proxy")
     install(path, "apt-get", text=_APT_GET)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    with pytest.raises(SystemExit, match="needs pgbouncer"):
+    with pytest.raises(SystemExit, match="needs pooler: "):
         needs.main("system")
-    assert capfd.readouterr().err == "E: no room for pgbouncer\n"
+    assert capfd.readouterr().err == "E: no room for pooler-server\n"
 
 
 def test_nobody_but_root_is_given_to_apt_get(path: Path) -> None:
     install(path, "apt-get", text=_APT_GET)
-    with pytest.raises(SystemExit, match="needs chromium"):
+    with pytest.raises(SystemExit, match="needs browser"):
         needs.main("page")
     assert not (path / "apt-get.asked").exists()
 
