@@ -74,6 +74,13 @@ def reasons_of(details: Iterable[ErrorDetails]) -> list[Reason]:
     return reasons
 
 
+def bounded(reasons: list[Reason]) -> list[Reason]:
+    """Keep the first of many reasons, and say that there are more."""
+    if len(reasons) <= MOST_REASONS:
+        return reasons
+    return [*(each for each in reasons[:MOST_REASONS] if each != _AND_MORE), _AND_MORE]
+
+
 def _rule(detail: ErrorDetails) -> str:
     kind, context = detail["type"], detail.get("ctx", {})
     if kind == "string_pattern_mismatch":

@@ -15,6 +15,7 @@ from services.producer.csv_rows import COLUMNS, Flaw, Row, bare, lines_of, read_
 from services.producer.source import PAUSE, Accepted, CutOff, Place, Rejected
 from shared.currencies import MINOR_DIGITS
 from shared.errors import InvalidOrder, Reason
+from shared.reasons import bounded
 from shared.schema import build_order
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ class _Group:
             else:
                 if not reasons:
                     return Accepted(self.place, order, canonical)
-        return Rejected(self.place, self.order_id[:64] or None, reasons)
+        return Rejected(self.place, self.order_id[:64] or None, bounded(reasons))
 
     def _whole(self, row: Row, text: str) -> int:
         if _INTEGER.fullmatch(text):

@@ -263,3 +263,14 @@ def test_an_order_has_at_most_500_items(read: Reader, items: int, why: list[str]
     for found in both:
         assert found.ids == (["good"] if why else ["o1", "good"])
         assert [text.removeprefix("line 2 ") for text in found.why] == why
+
+
+def test_twenty_faults_of_an_order_are_told(read: Reader) -> None:
+    faulty = [{"sku": "S-1", "quantity": 0, "unit_price": -1}] * 400
+    for found in (
+        read(csv_of(*[row(quantity="x", price="y")] * 400, row("good"))),
+        read(jsonl_of(order(items=faulty), order("good")), "orders.jsonl"),
+    ):
+        assert found.ids == ["good"]
+        assert len(found.why) == 21
+        assert found.why[-1] == "order: breaks more rules than these 20"
