@@ -118,7 +118,9 @@ WAYS = [*USUAL, "written down", "written down, below a path"]
 def test_the_page_and_its_buttons_work_behind_a_proxy(proxied: Proxied, way: str) -> None:
     page = proxied.call(way, "GET", "")
     assert page.status_code == 200
-    for path in re.findall(r'(?:src|href)="(page/[^"]+)"', page.text):
+    parts = re.findall(r'(?:src|href)="(page/[^"]+)"', page.text)
+    assert len(parts) > 3
+    for path in parts:
         assert proxied.call(way, "GET", path).status_code == 200
     assert proxied.call(way, "POST", "dead/retry").status_code == 202
     with httpx.stream(
@@ -172,8 +174,13 @@ def test_connections_that_rested_are_used_again(proxied: Proxied) -> None:
         answer = proxied.call("kept connections", "POST", "orders", content=content, headers=JSON)
         return int(answer.status_code)
 
-    with ThreadPoolExecutor(32) as senders:
+    asking = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with ThreadPoolExecutor(32) as senders, proxied.service.connected() as bare:
+        bare.sendall(asking)
+        assert bare.recv(4096).startswith(b"HTTP/1.1 200 ")
         assert set(senders.map(place, range(300))) == {202}
         since = time.monotonic()
         eventually(lambda: time.monotonic() - since > 6, what="a rest", within=20)
+        bare.sendall(asking)
+        assert bare.recv(4096).startswith(b"HTTP/1.1 200 ")
         assert set(senders.map(place, range(300))) == {202}
