@@ -69,6 +69,7 @@ class PostgresBackend:
         self._pulse = pulse or nullcontext
         if pulse is not None:
             self._patience = 0.0
+        self._is_recognised = False
         self._compiled: dict[tuple[sa.Insert, tuple[str, ...]], str] = {}
 
     def create_engines(self) -> tuple[sa.Engine, sa.Engine]:
@@ -103,7 +104,7 @@ class PostgresBackend:
 
         sa.event.listen(engine, "handle_error", hide_rows)
         sa.event.listen(engine, "do_connect", connect)
-        sa.event.listen(engine, "begin", _begin)
+        sa.event.listen(engine, "begin", _begin if is_for_reading else self._begin_writing)
         return engine
 
     def _open_session(
@@ -171,7 +172,7 @@ class PostgresBackend:
         close()
         session = self._open_session(_READING)
         with session.connection as connection, connection.transaction():
-            if session.begin is not None:
+            if session.is_shared:
                 raise LedgerUnavailable(
                     f"ledger {self.name} is behind a pooler, which does not show who uses it; "
                     "name the server itself in LEDGER_URL to set it aside"
@@ -239,7 +240,15 @@ class PostgresBackend:
         return sa.func.position(sa.literal(value, sa.LargeBinary).op("IN")(column)) > 0
 
     def recognise(self) -> None:
-        """See the port. A server has no file that could be looked at."""
+        """See the port. A server has no file that could be looked at, and is asked for the id."""
+        self._is_recognised = True
+
+    def _begin_writing(self, connection: sa.Connection) -> None:
+        """Begin, and ask which ledger it is in the same breath: that costs no journey of its own.
+
+        The lock that reading takes keeps the table where it is until the end.
+        """
+        _begin(connection, "; SELECT ledger_id FROM ledger" if self._is_recognised else "")
 
     @staticmethod
     def is_in_place() -> bool:
@@ -248,16 +257,9 @@ class PostgresBackend:
 
     @staticmethod
     def read_identity(connection: sa.Connection) -> str | None:
-        """See the port. The lock that reading takes keeps the table where it is until the end."""
-        # Past SQLAlchemy, since it is asked with every write; what is lost has to be told to it.
-        driver: Any = connection.connection.driver_connection
-        try:
-            row = driver.execute("SELECT ledger_id FROM ledger").fetchone()
-        except psycopg.Error as error:
-            if driver.closed:
-                connection.invalidate(error)
-            raise
-        return row[0] if row else None
+        """See the port. It was read as the transaction began."""
+        found: str | None = connection.info["ledger_id"]
+        return found
 
     @staticmethod
     def interrupt(driver: psycopg.Connection[Any]) -> None:
@@ -266,8 +268,17 @@ class PostgresBackend:
             driver.cancel_safe(timeout=1.0)
 
 
-def _begin(connection: sa.Connection) -> None:
-    """Begin what the driver does not begin by itself: a transaction of a session that is shared."""
-    begin = connection.info["begin"]
-    if begin is not None:
-        connection.exec_driver_sql(begin.replace("%", "%%"))
+def _begin(connection: sa.Connection, asking: str = "") -> None:
+    """Begin a transaction, as its session wants it; keep what is asked for at once."""
+    # Past SQLAlchemy, since it is done with every transaction; what is lost has to be told to it.
+    driver: Any = connection.connection.driver_connection
+    try:
+        cursor = driver.execute((connection.info["begin"] + asking).encode(), prepare=False)
+    except psycopg.Error as error:
+        if driver.closed:
+            connection.invalidate(error)
+        raise
+    while cursor.nextset():
+        pass
+    row = cursor.fetchone() if asking else None
+    connection.info["ledger_id"] = row[0] if row else None

@@ -52,13 +52,14 @@ class Session(NamedTuple):
 
     Attributes:
         connection: The driver's.
-        begin: What each transaction begins with, since a pooler shares the session; None where
-            the session is ours and the driver begins.
+        begin: What each transaction begins with; the driver begins none.
+        is_shared: Whether a pooler lends the session to others between transactions.
         hazard: Which settings of the server lose commits in a power cut, if any.
     """
 
     connection: psycopg.Connection[Any]
-    begin: str | None
+    begin: str
+    is_shared: bool
     hazard: str | None
 
 
@@ -140,19 +141,16 @@ def _settle_in(
     level = psycopg.IsolationLevel.READ_COMMITTED
     if is_for_reading:
         level = psycopg.IsolationLevel.REPEATABLE_READ
-    if found == pid:
-        connection.autocommit = False
-        connection.isolation_level = level
-        connection.read_only = is_for_reading or None
-        return Session(connection, None, hazard)
-    connection.prepare_threshold = None
     begin = f"BEGIN ISOLATION LEVEL {level.name.replace('_', ' ')}"
     begin += " READ ONLY" if is_for_reading else ""
+    if found == pid:
+        return Session(connection, begin, is_shared=False, hazard=hazard)
+    connection.prepare_threshold = None
     # The pooler may have dropped the URL's options: they are set with the rest.
     begin += f"; {_setting(ours | theirs, is_local=True)}"
     connection.execute(begin.encode())  # not every pooler allows it
     connection.execute("ROLLBACK")
-    return Session(connection, begin, hazard)
+    return Session(connection, begin, is_shared=True, hazard=hazard)
 
 
 def _setting(settings: Mapping[str, str], *, is_local: bool = False, where: str = "true") -> str:
