@@ -77,6 +77,7 @@ class Conclusion:
         finished.violations = [
             f"{found.check}: {found.where}: {found.message}" for found in proof.violations
         ]
+        finished.is_judged = True
         finished.report.verified = proof.ok and finished.report.open == 0
 
     def _count(self, connection: sa.Connection, finished: Finished) -> None:

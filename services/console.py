@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from shared.ledger.dead import DeadLetter
     from shared.ledger.reports import Totals
 
+_KINDS_SHOWN = 3
+
 _STATES = {"paid": "green", "declined": "yellow", "dead": "red"}
 
 
@@ -41,8 +43,12 @@ def notes(finished: Finished) -> list[str]:
     lines += finished.notes
     rejects = finished.rejects
     if rejects.count:
-        reasons = "; ".join(f"{kind} ({count:,})" for kind, count in rejects.kinds.most_common(3))
-        lines.append(f"rejected: {reasons}")
+        shown = rejects.kinds.most_common(_KINDS_SHOWN)
+        reasons = "; ".join(f"{kind} ({count:,})" for kind, count in shown)
+        more = len(rejects.kinds) - len(shown)
+        lines.append(
+            f"rejected: {reasons}" + (f"; and {plural(more, 'more kind')}" if more else "")
+        )
         lines.append(f"see {_shorten(rejects.path)}")
     return lines
 
@@ -145,7 +151,7 @@ def _rows(finished: Finished) -> list[tuple[str, str]]:
 
 def _verdict(finished: Finished) -> str:
     if not finished.report.verified:
-        return "NO"
+        return "NO" if finished.is_judged else "not proved"
     return "yes" if finished.is_all_proved else "yes, what this run touched"
 
 
@@ -160,6 +166,6 @@ def _print_table(rows: list[tuple[str, str]]) -> None:
     for name, value in rows:
         style = _STATES.get(name, "")
         if name == "verified":
-            style = "bold red" if value == "NO" else "green"
+            style = "green" if value.startswith("yes") else "bold red"
         table.add_row(name, Text(value), style=style)
     Console().print(table)

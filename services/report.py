@@ -58,6 +58,7 @@ class Finished:
         rejects: The file of rejected orders and their most frequent reasons.
         violations: What verification found.
         is_counted: Whether the report's counts of outcomes are read.
+        is_judged: Whether the proof came to its end.
         is_all_proved: Whether the whole ledger was proved, and not only what the run touched.
         set_aside: Where ``--fresh`` put the old ledger.
         error: What ended the intake early; what was accepted before is settled.
@@ -73,6 +74,7 @@ class Finished:
     violations: list[str] = field(default_factory=list)
     error: OrderlyError | None = None
     is_counted: bool = False
+    is_judged: bool = False
     is_all_proved: bool = False
 
 

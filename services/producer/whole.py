@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from services.producer.source import Remarks, Source
 
-_APART = "the rows of an order must follow each other, each of them once"
+_APART = "the rows of an order must follow each other, each of them once; sort by order_id"
 _REJECTED_BEFORE = Reason("order_id", "was rejected before in this input; mend it there")
 
 

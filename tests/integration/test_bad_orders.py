@@ -152,7 +152,8 @@ def test_the_report_names_the_rejects_and_their_three_most_frequent_reasons(
         "line: must have 7 columns (2)",
     ]
     told = result.out.splitlines()[-2:]
-    assert told == [f"rejected: {'; '.join(reasons)}", f"see var/{path.name}"]
+    rejected = f"rejected: {'; '.join(reasons)}; and 1 more kind"
+    assert told == [rejected, f"see var/{path.name}"]
     assert len(rejects(path)) == 10
     assert not result.err
     assert "\x1b" not in result.out

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 TEXT = '"gift card, text:'
 GOLD = row("q9", customer="bob", sku="gold", price="999.00")
-APART = "the rows of an order must follow each other, each of them once"
+APART = "the rows of an order must follow each other, each of them once; sort by order_id"
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
