@@ -98,10 +98,9 @@ class _Group:
         if not isinstance(row, Flaw):
             if row[0] == self.order_id:
                 return True
-            name = bare(row[0])
-            # Without an id and a customer it is the next item of the order above, as in a sheet
-            # whose cells were merged.
-            return name == self.name or not (name or bare("".join(row[1:4])))
+            # Without an id it is the next item of the order above, as in a sheet whose cells were
+            # merged.
+            return bare(row[0]) in {self.name, ""}
         if row.is_id_whole:
             return bare(row.order_id) == self.name
         return self.order_id.startswith(row.order_id)

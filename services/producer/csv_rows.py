@@ -22,6 +22,7 @@ INVISIBLE = " \t\r\n\0\xa0\u200b\ufeff"
 
 _HEADER_ROW = [*COLUMNS]
 _MARK = "\ufeff"
+_MARKS = ("'", "=")
 _UNUSUAL = b" \t\r\0,o"  # how a row without an id begins, or a header
 _SEPARATORS = b' \t\r,"'
 
@@ -101,8 +102,12 @@ def first_column(line: Line) -> bytes | None:
 
 
 def bare(order_id: str) -> str:
-    """Take what nobody sees around an id, and quotes: it is that of the rows without them."""
-    return order_id.replace('"', "").strip(INVISIBLE)
+    """Take out of an id what nobody sees, and a spreadsheet's marks: it is that of rows without."""
+    plain = order_id.replace('"', "").strip(INVISIBLE)
+    if plain.isascii() and plain.isprintable() and not plain.startswith(_MARKS):
+        return plain
+    visible = "".join([each for each in plain if each.isprintable() and not each.isspace()])
+    return visible.lstrip("'=")
 
 
 def _plain(raw: bytes) -> list[str] | None:

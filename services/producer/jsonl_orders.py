@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from pydantic_core import from_json
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 
     from services.producer.source import Source, _Pause
     from services.producer.streams import Line
+
+_ID = re.compile(rb'"order_id"\s*:\s*"([A-Za-z0-9._:-]{1,64})"')
+_SEEN = 4096
+"""Bytes in which an id is looked for where the line cannot be parsed."""
 
 TOO_LONG = Reason("line", f"must have at most {LINE_BYTES:,} bytes")
 
@@ -36,12 +41,12 @@ def parse_jsonl(file: str, content: Iterable[Line | _Pause]) -> Source:
             continue
         place = Place(file, line.number)
         if line.is_too_long:
-            yield Rejected(place, None, [TOO_LONG])
+            yield Rejected(place, read_id(line.text), [TOO_LONG])
             continue
         if not line.text.strip():
             continue
         if line.cut is not None:
-            yield Rejected(place, None, [Reason("line", f"is cut off: {line.cut}")])
+            yield Rejected(place, read_id(line.text), [Reason("line", f"is cut off: {line.cut}")])
             continue
         try:
             order, canonical = parse_order(line.text)
@@ -69,6 +74,10 @@ def read_id(text: bytes) -> str | None:
     try:
         check_weight(text)
         found = from_json(text).get("order_id")
-    except (InvalidOrder, ValueError, AttributeError):
+    except (InvalidOrder, ValueError):
+        # It is no JSON, or too much of it: an id that can be seen all the same is its own.
+        match = _ID.search(text[:_SEEN])
+        return match[1].decode() if match else None
+    except AttributeError:
         return None
     return found[:64] if isinstance(found, str) else None

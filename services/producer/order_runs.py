@@ -35,6 +35,7 @@ MOST_IN_MEMORY = 1_000_000
 
 _DRAWERS = 256
 _INVISIBLE = INVISIBLE.encode("ascii", "ignore")
+_ODD = re.compile(rb"[\x00-\x1f\x7f'=]")
 _RUN = re.compile(rb"\n([^,\n]*)[^\n]*(?:\n\1(?=[,\n])[^\n]*)*")
 
 
@@ -109,7 +110,8 @@ class _Names:
             return None
         names = [name.strip(_INVISIBLE) for name in _RUN.findall(b"\n%b\n" % rows)]
         del names[-1]  # what follows the last line end
-        if not all(names) or not b"".join(names).isascii():
+        together = b"".join(names)
+        if not all(names) or not together.isascii() or _ODD.search(together):
             return None
         if names[:1] == [self._latest]:
             del names[0]

@@ -14,7 +14,7 @@ from services.producer.csv_orders import HEADER
 from services.producer.files import Input
 from services.producer.source import CutOff
 from shared.errors import InputError
-from tests.inputs import MAX_LINE, Reader, csv_of, jsonl_of, order, row
+from tests.inputs import MAX_LINE, Reader, csv_of, jsonl_of, line, order, row
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -168,7 +168,7 @@ def test_items_below_an_order_that_lack_its_id_spoil_it_as_in_a_sheet_of_merged_
     assert (found.ids, found.rejected_ids) == (["o2"], ["o1"])
     assert "line 3 order_id: must be the same in all rows, not ''" in found.why
     found = read(csv_of(row("o1"), row(""), row("o1"), row("o2")))
-    assert (found.ids, found.rejected_ids) == (["o2"], ["o1", None])
+    assert (found.ids, found.rejected_ids) == (["o2"], ["o1"])
 
 
 def test_an_order_that_is_refused_comes_to_no_part_from_the_same_input(read: Reader) -> None:
@@ -230,3 +230,36 @@ def test_a_file_that_changes_while_it_is_read_does_not_count_as_whole(read: Read
         file.write(row("o1").encode() + b"\n")
     with pytest.raises(CutOff, match="was changed while it was read"):
         list(orders)
+
+
+@pytest.mark.parametrize("mark", ["\x0b", "\x0c", "\x1e", "\xad", "\u2060", "\u2028", "'", "="])
+def test_ids_that_look_the_same_are_those_of_one_order(read: Reader, mark: str) -> None:
+    for rows in ([row("o1"), row(f"{mark}o1")], [row(f"{mark}o1"), row("o1")]):
+        content = csv_of(*rows, row("o2"))
+        for found in (read(content), read.pipe(content)):
+            assert (found.ids, len(found.rejected)) == (["o2"], 1)
+        content = csv_of(rows[0], row("o2"), rows[1])
+        assert read(content).ids == ["o2"]
+
+
+def test_a_row_without_an_id_spoils_the_order_above_it(read: Reader) -> None:
+    content = csv_of(row("o1"), row("", price="40.00"), row("o2"))
+    for found in (read(content), read.pipe(content)):
+        assert (found.ids, found.rejected_ids) == (["o2"], ["o1"])
+        assert found.why == ["line 3 order_id: must be the same in all rows, not ''"]
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        '{"order_id":"o1","customer_id":\n',
+        line("o1", customer_id="x" * MAX_LINE),
+        line("o1", items=[{}] * 20_000),
+        line("o1")[:-3] + "\n",
+    ],
+)
+def test_an_order_that_could_not_be_parsed_is_not_accepted_from_a_later_line(
+    read: Reader, broken: str
+) -> None:
+    found = read((broken + line("o2") + line("o1")).encode(), "orders.jsonl")
+    assert (found.ids, found.rejected_ids) == (["o2"], ["o1", "o1"])
