@@ -59,6 +59,9 @@ class Backend(Protocol):
     def is_in_place(self) -> bool:
         """Whether what was recognised is still where it was, as far as that can be told at once."""
 
+    def has_kept(self) -> bool:
+        """Whether what was just committed will be found there by who comes later."""
+
     def read_identity(self, connection: sa.Connection) -> str | None:
         """Read the id of the ledger that a transaction has before it, and bind it to that one."""
 

@@ -107,8 +107,11 @@ class Database:
                     self._check_identity(connection, self._ledger_id)
                 yield connection
                 self._commit(transaction)
-            if not self.backend.is_in_place():
-                raise LedgerUncertain(f"ledger {self.name} was taken away while it was written")
+            if not self.backend.has_kept():
+                raise LedgerUncertain(
+                    f"ledger {self.name}, or its log beside it, was taken away while it was "
+                    "written; stop what uses it: that brings back what the log holds"
+                )
 
     def making(
         self,

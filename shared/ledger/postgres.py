@@ -256,6 +256,11 @@ class PostgresBackend:
         return True
 
     @staticmethod
+    def has_kept() -> bool:
+        """See the port."""
+        return True
+
+    @staticmethod
     def read_identity(connection: sa.Connection) -> str | None:
         """See the port. It was read as the transaction began."""
         found: str | None = connection.info["ledger_id"]

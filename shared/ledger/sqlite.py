@@ -72,6 +72,7 @@ class SqliteBackend:
         self._patience = patience
         self._compiled: dict[tuple[sa.Insert, tuple[str, ...]], str] = {}
         self._file: tuple[int, int] | None = None
+        self._log = f"{self.path}-wal"
 
     def create_engines(self) -> tuple[sa.Engine, sa.Engine]:
         """See the port. One engine, whose transactions begin as they are told."""
@@ -108,7 +109,12 @@ class SqliteBackend:
             found = os.stat(self.path)  # noqa: PTH116  asked with every transaction
         except OSError:
             return None
-        return found.st_dev, found.st_ino
+        # One that was emptied in place goes on in its log alone, until somebody starts anew.
+        return (found.st_dev, found.st_ino) if found.st_size else None
+
+    def has_kept(self) -> bool:
+        """See the port. Without its name the log that a commit went to is lost with the process."""
+        return self.is_in_place() and os.path.exists(self._log)  # noqa: PTH110  as above
 
     @staticmethod
     def read_identity(connection: sa.Connection) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -228,3 +229,26 @@ def test_what_customers_order_is_for_the_owner_of_the_ledger_alone(orderly: Orde
     assert len(files) == 4  # with its log, its index and its lock
     assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
     assert finish(running).code == 0
+
+
+def test_a_log_that_was_taken_away_takes_no_acknowledged_order_along(server: Server) -> None:
+    server.start()
+    assert server.place(order("a-1")).status_code == 202
+    server.settle()
+    server.ledger.with_name("orderly.db-wal").unlink()
+    # What is written now is lost if the service dies: so nobody hears that it was accepted.
+    eventually(lambda: server.client.get("/readyz").status_code == 503)
+    document = problem_of(server.place(order("a-2")), 504, "outcome-unknown")
+    assert "its log beside it, was taken away" in document["detail"]
+    server.stop()
+    assert server.orderly.json("run")["verified"] is True
+    assert server.orderly.books().status == {"a-1": "paid", "a-2": "paid"}
+
+
+def test_a_file_that_was_emptied_in_place_is_not_served(server: Server) -> None:
+    server.start()
+    assert server.place(order("a-1")).status_code == 202
+    server.settle()
+    os.truncate(server.ledger, 0)
+    problem_of(server.place(order("a-2")), 503, "ledger-unavailable")
+    eventually(lambda: server.client.get("/readyz").status_code == 503)
