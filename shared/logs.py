@@ -6,6 +6,7 @@ imported by the first event, since most runs have nothing to log.
 
 from __future__ import annotations
 
+import json
 import sys
 from contextlib import suppress
 from functools import cache
@@ -30,15 +31,30 @@ class Logger:
 
     def info(self, event: str, **fields: object) -> None:
         """Something worth knowing happened."""
-        _structlog(self._name).info(event, **fields)
+        _say(self._name, "info", event, fields)
 
     def warning(self, event: str, **fields: object) -> None:
         """Something went wrong and was dealt with."""
-        _structlog(self._name).warning(event, **fields)
+        _say(self._name, "warning", event, fields)
 
     def exception(self, event: str, **fields: object) -> None:
         """A bug showed itself; log it with the traceback of the exception being handled."""
-        _structlog(self._name).exception(event, **fields)
+        _say(self._name, "exception", event, fields)
+
+
+def _say(name: str, level: str, event: str, fields: dict[str, object]) -> None:
+    """Log an event; who does is not to fail of it, be it that nothing can be imported any more."""
+    try:
+        getattr(_structlog(name), level)(event, **fields)
+    except Exception as error:  # noqa: BLE001  no descriptor, no memory, no depth of recursion
+        with suppress(Exception):
+            plain = {
+                "service": name,
+                "event": event,
+                "level": level,
+                "unsaid": type(error).__name__,
+            }
+            _Lines().msg(json.dumps(plain))
 
 
 class _Lines:

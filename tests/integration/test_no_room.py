@@ -78,3 +78,26 @@ def test_a_run_that_finds_no_room_at_its_start_says_so_in_one_line(orderly: Orde
         )
         assert_one_line(Result(done.returncode, done.stdout, done.stderr), done.returncode)
         assert done.returncode in {1, 3}
+
+
+def test_the_first_thing_to_be_said_may_come_when_nothing_can_be_opened_any_more(
+    server: Server,
+) -> None:
+    server.start("--workers", "1")
+    eventually(lambda: states_unheard(server) == ["idle"], within=30)
+    assert server.client.get("/healthz").status_code == 200  # which is not logged
+    before = take_room(server.pid)
+    assert server.place(order("a-1")).status_code in {202, 503}
+    kill(server.workers[0])
+    eventually(lambda: server.client.get("/readyz").status_code == 503, within=30)
+    resource.prlimit(server.pid, resource.RLIMIT_NOFILE, before)
+    eventually(lambda: server.client.get("/readyz").status_code == 200, within=30)
+    assert server.place(order("a-1")).status_code in {200, 202}
+    server.settle()
+    assert "Traceback" not in "".join(server.said)
+    assert server.stop().code == 0
+
+
+def states_unheard(server: Server) -> list[str]:
+    """What workers do, asked of the ledger: no request is logged for it."""
+    return [state for (state,) in server.query("SELECT state FROM workers")]
