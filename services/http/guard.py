@@ -42,6 +42,9 @@ SECURITY_HEADERS = [
 _POLLED = {"/healthz", "/readyz", "/metrics"}
 """Asked every few seconds by machines; logged only when the answer is a bad one."""
 
+_SINGLE = (b"host", b"origin", b"authorization", b"content-type", b"sec-fetch-site")
+"""Headers by which a request is judged: of two, whoever is in between may have read the other."""
+
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 
@@ -119,8 +122,11 @@ class Guard:
     async def _pass_on(
         self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, answer: Send
     ) -> None:
-        if sum(name == b"host" for name, _ in scope["headers"]) > 1:
-            raise Problem("malformed-request", "a request names one host")
+        if len(headers) < len(scope["headers"]):
+            names = [name for name, _ in scope["headers"]]
+            for name in _SINGLE:
+                if names.count(name) > 1:
+                    raise Problem("malformed-request", f"a request has one {name.decode()}")
         self._callers.check(scope["method"], scope["path"], headers)
         endpoint = self._shortcuts.get((scope["method"], scope["path"]))
         if endpoint is None:

@@ -107,7 +107,8 @@ class Rounds:
         except Exception as error:
             # Not the gateway's doing, which settlement deals with: a bug, or a damaged ledger.
             log.exception("batch failed", partition=self._vitals.partition)
-            self._count_failure(of_error(error))
+            # The driver's own words: SQLAlchemy's go on with the statement.
+            self._count_failure(of_error(getattr(error, "orig", None) or error))
             self._try_again()
             return None
         self._is_in_trouble = False

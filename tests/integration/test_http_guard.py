@@ -264,3 +264,11 @@ def test_an_unusable_name_is_replaced(guarded: Server, given: str) -> None:
     assert_guarded(response)
     assert response.headers["x-request-id"] != given
     problem_of(response, 404, "not-found")
+
+
+@pytest.mark.parametrize("name", ["host", "origin", "authorization", "content-type"])
+def test_a_header_by_which_a_request_is_judged_comes_once(guarded: Server, name: str) -> None:
+    sent = f"GET /status HTTP/1.1\r\nhost: localhost\r\n{name}: a\r\n{name}: b\r\n\r\n"
+    with guarded.connected() as connection:
+        connection.sendall(sent.encode())
+        assert connection.recv(65536).startswith(b"HTTP/1.1 400 ")
