@@ -6,6 +6,7 @@ import os
 import pty
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.server import Server
+
+# What a terminal's program is started by: it leads a session, and the terminal is its own.
+ON_TERMINAL = """
+import fcntl, os, sys, termios
+os.setsid()
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +72,7 @@ def test_workers_that_are_just_starting_are_not_ended_by_their_terminal(
 
 def test_a_terminal_that_is_closed_leaves_nobody_behind(orderly: Orderly) -> None:
     mine, theirs = pty.openpty()
-    shell = ["setsid", "--ctty", "sh", "-c", '"$@" & wait', "sh"]
+    shell = [sys.executable, "-c", ON_TERMINAL, "sh", "-c", '"$@" & wait', "sh"]
     with (orderly.folder / "err").open("wb") as said:
         # A shell, which has the terminal, and what it started; they are hung up together.
         running = subprocess.Popen(
