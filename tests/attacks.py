@@ -175,7 +175,7 @@ REFUSED: dict[str, tuple[Callable[[Attacker, str], str], str]] = {
     ),
     "has-a-nonsense-status": (
         lambda it, name: it.job(name, status=b"\xff nonsense"),
-        r"has the status '\ufffd nonsense'",
+        "has the status '\ufffd nonsense'",
     ),
     "has-pickled-meta": (
         lambda it, name: it.job(name, meta=pickle.dumps(Evil(it.command(name)))),

@@ -229,7 +229,7 @@ def test_an_odd_environment_is_no_error(
 @pytest.mark.anew
 def test_a_working_folder_that_is_gone_is_told_in_one_line(orderly: Orderly) -> None:
     (orderly.folder / "gone").mkdir()
-    script = 'cd gone && rmdir ../gone && exec "$@"'
+    script = 'cd gone && rm -r ../gone && exec "$@"'
     for arguments in (("run", "--orders", "1", "--seed", "1"), ("status",), ("config",)):
         (orderly.folder / "gone").mkdir(exist_ok=True)
         process = orderly.start(*arguments, command=["sh", "-c", script, "sh", *COMMAND])

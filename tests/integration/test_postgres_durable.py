@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 
-from tests.orderly import ROOT, told_by
+from tests.orderly import told_by
 from tests.servers.postgres_server import PostgresServer
 
 if TYPE_CHECKING:
@@ -92,16 +90,3 @@ def test_a_server_that_syncs_nothing_is_warned_of_once(
     with closing(PostgresServer(is_durable=True)) as careful:
         orderly.environment["LEDGER_URL"] = careful.new_database()
         assert "power cut" not in orderly("run", *FIVE).err
-
-
-def test_the_doctor_warns_of_it(own_postgres: PostgresServer) -> None:
-    def examined(url: str) -> str:
-        path = f"{own_postgres.programs}{os.pathsep}{os.environ['PATH']}"
-        words = os.environ | {"PATH": path, "LEDGER_URL": url, "DOCKER_HOST": "unix:///nowhere"}
-        doctor = ROOT / "docker" / "doctor.sh"
-        done = subprocess.run([doctor], env=words, capture_output=True, text=True, check=False)
-        return done.stdout
-
-    found = examined(own_postgres.new_database())
-    assert "ledger    WARNING  PostgreSQL has fsync=off, full_page_writes=off: a power" in found
-    assert "ledger" not in examined("sqlite:///orderly.db")

@@ -76,7 +76,7 @@ def test_a_generator_that_fails_says_why(server: Server) -> None:
     found = eventually(ended, within=30)
     assert found is not None
     assert "odd" in str(found["error"])
-    assert server.logged(event="generator failed")
+    eventually(lambda: server.logged(event="generator failed"), what="it is logged")
     mend(server)
     assert server.place(order("a-1")).status_code == 202
     server.settle()
