@@ -20,8 +20,10 @@ from services.http.models import (
 )
 from services.http.problems import Problem
 from services.status import status_report
+from shared.errors import Reason
 from shared.ledger.explain import explain
 from shared.ledger.listing import list_orders, parse_place
+from shared.texts import legible
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,6 +50,17 @@ OrderId = Annotated[
 ]
 
 
+_LISTED_BY = ("status", "order_id", "customer_id", "cursor", "limit")
+
+
+def _refuse_unknown(request: Request, known: tuple[str, ...]) -> None:
+    """Refuse a parameter that there is not: mistyped, it would narrow nothing."""
+    for name in request.query_params:
+        if name not in known:
+            reason = Reason(f"query.{legible(name, 60)}", f"is none of {', '.join(known)}")
+            raise Problem("invalid-request", str(reason), errors=[reason])
+
+
 def orders_router(reading: Reading) -> APIRouter:
     """Make the routes that look orders up."""
     routes = APIRouter(tags=["orders"])
@@ -60,6 +73,7 @@ def orders_router(reading: Reading) -> APIRouter:
         responses=refusals("ledger-unavailable", "invalid-request"),
     )
     async def list_(
+        request: Request,
         status: Annotated[Status | None, Query(description="only these")] = None,
         order_id: Annotated[str | None, Query(pattern=ID, description="only this one")] = None,
         customer_id: Annotated[
@@ -75,6 +89,8 @@ def orders_router(reading: Reading) -> APIRouter:
         ] = None,
         limit: Annotated[int, Query(ge=1, le=500, description="most orders in a page")] = 50,
     ) -> dict[str, Any]:
+        _refuse_unknown(request, _LISTED_BY)
+
         def look(connection: sa.Connection) -> dict[str, Any]:
             page = list_orders(
                 ledger,

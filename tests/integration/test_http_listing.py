@@ -98,6 +98,7 @@ def test_new_orders_do_not_disturb_who_turns_the_pages(desk: Server) -> None:
         ("cursor=1-2", "cursor"),
         ("cursor=9999999999999999999-0-1", "cursor"),
         ("cursor=%D9%A3-0-1", "cursor"),
+        ("stauts=dead", "stauts"),
     ],
 )
 def test_a_parameter_that_cannot_be_meant_is_named(desk: Server, wanted: str, where: str) -> None:
