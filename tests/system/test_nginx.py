@@ -20,6 +20,7 @@ from tests.servers.daemon import free_port
 from tests.servers.nginx_server import NginxServer
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterator
 
 NAME = "shop.example.com"
@@ -174,13 +175,19 @@ def test_connections_that_rested_are_used_again(proxied: Proxied) -> None:
         answer = proxied.call("kept connections", "POST", "orders", content=content, headers=JSON)
         return int(answer.status_code)
 
-    asking = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    def ask(bare: socket.socket) -> None:
+        bare.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        received = b""
+        while not received.endswith(b'{"status":"ok"}'):
+            piece = bare.recv(4096)
+            assert piece, "it was cut"
+            received += piece
+        assert received.startswith(b"HTTP/1.1 200 ")
+
     with ThreadPoolExecutor(32) as senders, proxied.service.connected() as bare:
-        bare.sendall(asking)
-        assert bare.recv(4096).startswith(b"HTTP/1.1 200 ")
+        ask(bare)
         assert set(senders.map(place, range(300))) == {202}
         since = time.monotonic()
         eventually(lambda: time.monotonic() - since > 6, what="a rest", within=20)
-        bare.sendall(asking)
-        assert bare.recv(4096).startswith(b"HTTP/1.1 200 ")
+        ask(bare)
         assert set(senders.map(place, range(300))) == {202}
