@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,8 @@ class NginxServer(Daemon):
         http: What stands in its block ``http``.
         port: Where one of the servers in it listens.
     """
+
+    immediate = signal.SIGTERM  # unlike SIGKILL it takes the server's workers along
 
     def __init__(self, http: str, port: int) -> None:
         self._program: Path = needed("nginx")
