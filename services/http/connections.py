@@ -127,6 +127,8 @@ class _Connection(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         self._answered_at = time.monotonic()
         super().on_response_complete()
+        if self._is_in_head:
+            self._unset_keepalive_if_required()  # the next request has begun: it is not at rest
         if self._held and not self.transport.is_closing():
             self.flow.pause_reading()
             self.loop.call_soon(self._feed_held)

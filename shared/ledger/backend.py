@@ -54,13 +54,10 @@ class Backend(Protocol):
         """Whether there is a database at all."""
 
     def recognise(self) -> None:
-        """Remember what is there at present, for ``is_in_place``."""
+        """Remember what is there at present, for ``gone``."""
 
-    def is_in_place(self) -> bool:
-        """Whether what was recognised is still where it was, as far as that can be told at once."""
-
-    def has_kept(self) -> bool:
-        """Whether what was just committed will be found there by who comes later."""
+    def gone(self) -> str | None:
+        """Name what was recognised and is no longer in place, as far as that is told at once."""
 
     def read_identity(self, connection: sa.Connection) -> str | None:
         """Read the id of the ledger that a transaction has before it, and bind it to that one."""

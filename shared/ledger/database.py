@@ -29,6 +29,11 @@ Columns = tuple["sa.Column[Any]", ...]
 AGAIN_SECONDS = 0.1
 """How long to wait before something is tried again that was interrupted."""
 
+_GONE = (
+    "was deleted or replaced while it was in use; put it back, or stop what uses it and start "
+    "again with what is there"
+)
+
 
 class Database:
     """Hands out connections inside transactions; turns the driver's errors into ours.
@@ -107,11 +112,9 @@ class Database:
                     self._check_identity(connection, self._ledger_id)
                 yield connection
                 self._commit(transaction)
-            if not self.backend.has_kept():
-                raise LedgerUncertain(
-                    f"ledger {self.name}, or its log beside it, was taken away while it was "
-                    "written; stop what uses it: that brings back what the log holds"
-                )
+            gone = self.backend.gone()
+            if gone is not None:
+                raise LedgerUncertain(f"ledger {self.name}: {gone} {_GONE}")
 
     def making(
         self,
@@ -155,11 +158,9 @@ class Database:
         self._writer.dispose()
 
     def _check_place(self) -> None:
-        if not self.backend.is_in_place():
-            raise LedgerReplaced(
-                f"ledger {self.name} was deleted or replaced while it was in use; put it back, or "
-                "start again with the one that is there"
-            )
+        gone = self.backend.gone()
+        if gone is not None:
+            raise LedgerReplaced(f"ledger {self.name}: {gone} {_GONE}")
 
     def _check_identity(self, connection: sa.Connection, ledger_id: str) -> None:
         if self.backend.read_identity(connection) != ledger_id:

@@ -251,14 +251,9 @@ class PostgresBackend:
         _begin(connection, "; SELECT ledger_id FROM ledger" if self._is_recognised else "")
 
     @staticmethod
-    def is_in_place() -> bool:
+    def gone() -> str | None:
         """See the port. What is in place of it is found out by its id."""
-        return True
-
-    @staticmethod
-    def has_kept() -> bool:
-        """See the port."""
-        return True
+        return None
 
     @staticmethod
     def read_identity(connection: sa.Connection) -> str | None:

@@ -21,9 +21,12 @@ from shared.texts import said
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-# An acknowledged order survives a power cut: FULL syncs the log at every commit.
+_File = tuple[int, int]
+"""A file whatever its name: device and inode."""
+
 _DIALECT = sqlite.dialect()
 _PRAGMAS = (
+    # An acknowledged order survives a power cut: FULL syncs the log at every commit.
     "synchronous = FULL",
     # A longer log before it is folded back: pages that change again and again are copied once.
     "wal_autocheckpoint = 8000",
@@ -71,8 +74,9 @@ class SqliteBackend:
         self._url = url
         self._patience = patience
         self._compiled: dict[tuple[sa.Insert, tuple[str, ...]], str] = {}
-        self._file: tuple[int, int] | None = None
-        self._log = f"{self.path}-wal"
+        self._log_path = f"{self.path}-wal"
+        self._file: _File | None = None
+        self._log: _File | None = None
 
     def create_engines(self) -> tuple[sa.Engine, sa.Engine]:
         """See the port. One engine, whose transactions begin as they are told."""
@@ -96,25 +100,18 @@ class SqliteBackend:
         return self.path.exists()
 
     def recognise(self) -> None:
-        """See the port."""
-        self._file = self._find()
+        """See the port. The log stays for as long as a connection is open, and one of ours is."""
+        self._file = _find(self.path, emptied=False)
+        self._log = _find(self._log_path)
 
-    def is_in_place(self) -> bool:
+    def gone(self) -> str | None:
         """See the port. An open file goes on when its name is gone, and what it gets is lost."""
-        return self._file is None or self._find() == self._file
-
-    def _find(self) -> tuple[int, int] | None:
-        """Device and inode of the file that has the ledger's name."""
-        try:
-            found = os.stat(self.path)  # noqa: PTH116  asked with every transaction
-        except OSError:
-            return None
         # One that was emptied in place goes on in its log alone, until somebody starts anew.
-        return (found.st_dev, found.st_ino) if found.st_size else None
-
-    def has_kept(self) -> bool:
-        """See the port. Without its name the log that a commit went to is lost with the process."""
-        return self.is_in_place() and os.path.exists(self._log)  # noqa: PTH110  as above
+        if self._file is not None and _find(self.path, emptied=False) != self._file:
+            return "its file"
+        if self._log is not None and _find(self._log_path) != self._log:
+            return "the log beside its file"
+        return None
 
     @staticmethod
     def read_identity(connection: sa.Connection) -> str | None:
@@ -282,6 +279,15 @@ class SqliteBackend:
         text = str(error).lower()
         known = (remedy for sign, remedy in _REMEDIES.items() if sign in text)
         return next(known, f"cannot be used: {said(error)}; see to its file")
+
+
+def _find(path: Path | str, *, emptied: bool = True) -> _File | None:
+    """Device and inode of what has this name; with ``emptied`` even if it has no contents."""
+    try:
+        found = os.stat(path)  # noqa: PTH116  asked with every transaction
+    except OSError:
+        return None
+    return (found.st_dev, found.st_ino) if emptied or found.st_size else None
 
 
 def _prepare(connection: Any, _record: object) -> None:  # noqa: ANN401  DBAPI is untyped
