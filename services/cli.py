@@ -52,7 +52,7 @@ def options(
 
 Files = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[FILE]...", help="CSV or JSONL, gzip or not; - is standard input."),
+    typer.Argument(metavar="FILE", help="CSV or JSONL, gzip or not; - is standard input."),
 ]
 Orders = Annotated[int, typer.Option(min=0, help="Generate so many orders.")]
 Seed = Annotated[int | None, typer.Option(help="The generator's seed.")]
@@ -129,7 +129,9 @@ def produce(
 
 @app.command()
 @reporting
-def pay(workers: Workers = None) -> None:
+def pay(
+    workers: Annotated[int | None, typer.Option(max=64, help="Payment workers to start.")] = None,
+) -> None:
     """Pay what others take in, until a signal ends it (redis mode)."""
     settings = read_settings(payment_workers=workers)
     _need_redis(settings, "pay")

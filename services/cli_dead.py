@@ -18,7 +18,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-OrderIds = Annotated[list[str] | None, typer.Argument(metavar="[ORDER_ID]...")]
+OrderIds = Annotated[list[str] | None, typer.Argument(metavar="ORDER_ID")]
 Everything = Annotated[bool, typer.Option("--all", help="Every dead order.")]
 
 
@@ -40,7 +40,11 @@ def list_(as_json: AsJson = False) -> None:
 @app.command("retry")
 @reporting
 def retry(order_ids: OrderIds = None, everything: Everything = False) -> None:
-    """Open dead orders again, to be settled; --all leaves out those that were discarded."""
+    """Open dead orders again.
+
+    They are settled by a running pipeline, or by the next run. --all leaves out those that were
+    discarded.
+    """
     from services.console import plural
     from shared.ledger import dead
 

@@ -105,11 +105,13 @@ class _StandardOutput(io.FileIO):
 
 def read_settings(**overrides: object) -> Settings:
     """Load the settings; options of the command line come before the environment."""
-    from shared.environment import load_settings
+    from shared.environment import load_settings, misspelled
     from shared.logs import set_up_logs
 
     settings = load_settings(**overrides)
     set_up_logs(settings)
+    for line in misspelled():
+        say(line)
     return settings
 
 

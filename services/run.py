@@ -43,6 +43,10 @@ TICK_SECONDS = 0.05
 LONELY_SECONDS = 3.0
 NOBODY_PAYS = "no payment worker is there yet; start some with orderly pay"
 
+NONE_IS_READY = (
+    "no payment worker is ready yet; see the log, or how busy this machine is, and run again"
+)
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -147,6 +151,8 @@ class _Run:
             problems.append(str(abandoned))
             if not self._has_workers and not self._asker.ask(present):
                 problems.append(NOBODY_PAYS)
+            if self._pipeline.supervisor.is_useless and not self._stop.abort.is_set():
+                problems.append(NONE_IS_READY)
             # The workers may have found no room where this process has its connections.
             if why := why_closed(self._settings):
                 problems.append(why)
@@ -175,6 +181,7 @@ class _Run:
             self._report.seconds = round(time.monotonic() - self._started, 3)
             self._reader.check()
             if is_done and not waiting:
+                self._show("running")
                 return
             if self._stop.abort.is_set():
                 raise Abandoned("stopped at once; the next run settles what is open")

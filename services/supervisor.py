@@ -112,10 +112,10 @@ class Supervisor:
                 self._fill(worker, worker.vacancy)
             elif not worker.process.is_alive():
                 self._replace(worker, _describe(worker.process.exitcode), _is_fault(worker.process))
-            elif self._is_stuck(worker, now):
+            elif self._silence(worker, now) > (patience := self._patience(worker)):
                 worker.process.kill()
                 worker.process.join()
-                why = f"showed no sign of life for {self._stall_after:g} s"
+                why = f"showed no sign of life for {patience:g} s"
                 self._replace(worker, why, is_fault=False)
 
     @property
@@ -124,6 +124,11 @@ class Supervisor:
         vacancies = [each.vacancy for each in self.workers]
         latest = max((each.since for each in vacancies if each), default=time.monotonic())
         return time.monotonic() - latest if all(vacancies) else 0.0
+
+    @property
+    def is_useless(self) -> bool:
+        """Whether it has workers, and not one of them is ready."""
+        return bool(self.workers) and not any(each.vitals.is_ready for each in self.workers)
 
     def condemn(self, pid: int) -> None:
         """Have a worker killed by the thread that watches: it alone knows whose the pid is."""
@@ -159,13 +164,17 @@ class Supervisor:
         vitals = Vitals(self.context.RawArray("Q", Vitals.SIZE))
         return self._start(slot, vitals), vitals
 
-    def _is_stuck(self, worker: Worker, now: float) -> bool:
+    def _silence(self, worker: Worker, now: float) -> float:
+        """Seconds without a sign of life."""
         if worker.vitals.beats != worker.beats:
             worker.beats = worker.vitals.beats
             worker.beat_at = now
-        is_ready = worker.vitals.is_ready
-        patience = self._stall_after if is_ready else max(self._stall_after, BOOT_SECONDS)
-        return now - worker.beat_at > patience
+        return now - worker.beat_at
+
+    def _patience(self, worker: Worker) -> float:
+        if worker.vitals.is_ready:
+            return self._stall_after
+        return max(self._stall_after, BOOT_SECONDS)
 
     def _replace(self, worker: Worker, why: str, is_fault: bool) -> None:  # noqa: FBT001
         culprit = worker.vitals.partition if is_fault else None

@@ -6,7 +6,9 @@ without the library that reads them.
 
 from __future__ import annotations
 
+import os
 import re
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,9 @@ from shared.errors import ConfigurationError
 from shared.passwords import mask_password, with_password
 from shared.redis_urls import parse_redis_url
 from shared.settings import Settings, check_token
+
+_ALIKE = 0.9
+"""How much two names have in common, of 1, so that one is taken for a slip in the other."""
 
 
 class _Environment(Settings, BaseSettings):
@@ -58,6 +63,17 @@ def load_settings(**overrides: object) -> Settings:
     filled = settings.model_copy(update=secret)
     filled.model_fields_set.difference_update(secret.keys() - settings.model_fields_set)
     return filled
+
+
+def misspelled() -> list[str]:
+    """Find variables that are no settings, and look so much like one that they are meant to be."""
+    settings = [name.upper() for name in Settings.model_fields]
+    return [
+        f"{name} is no setting; is {alike[0]} meant?"
+        for name in os.environ
+        if name.upper() not in settings
+        and (alike := get_close_matches(name.upper(), settings, n=1, cutoff=_ALIKE))
+    ]
 
 
 def _check_files(redis_url: str) -> None:

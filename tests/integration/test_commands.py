@@ -175,6 +175,15 @@ def test_config_tells_every_setting_its_value_and_where_it_came_from(shop: Order
     assert (found["PAYMENT_WORKERS"]["value"], found["OPENING_BALANCE"]["value"]) == (3, 2000)
 
 
+def test_a_name_that_is_nearly_a_setting_is_told(shop: Orderly) -> None:
+    result = shop("config", PAYMENT_WORKER="3", ledger_ulr="x", HTTP_PROXY="y", MY_PARTITION="z")
+    assert result.code == 0
+    assert sorted(result.err.splitlines()) == [
+        "orderly: PAYMENT_WORKER is no setting; is PAYMENT_WORKERS meant?",
+        "orderly: ledger_ulr is no setting; is LEDGER_URL meant?",
+    ]
+
+
 def test_a_setting_that_cannot_be_used_ends_every_command_in_one_line(tmp_path: Path) -> None:
     orderly = Orderly(tmp_path, {"QUEUE_MODE": "kafka", "PARTITIONS": "many"}, anew=True)
     for command in "run", "config":
