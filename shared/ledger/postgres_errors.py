@@ -16,19 +16,23 @@ if TYPE_CHECKING:
 # A value that a column cannot hold, or that breaks a constraint: nothing else is an order's fault.
 _OF_THE_DATA = ("22", "23")
 # Nobody mends these by waiting: no access, no such database, schema or right, a URL that is wrong.
-_LASTING = ("28", "3D", "42", "3F", "0A", "TLS", "POOLER", "URL")
+_LASTING = ("28", "3D", "42", "3F", "0A", "TLS", "POOLER", "URL", "ROLE", "GRANT", "BROKEN")
 # What lets nobody in comes without a state, and a pooler has one state for everything.
 _STATELESS = (None, "08P01")
 _SIGNS = {
     r"pg_hba.conf (entry|rejects) .*(no encryption|SSL off)|SSL required": "TLS WANTED",
     r"does not support SSL": "TLS MISSING",
     r"certificate|private key|SSL error": "TLS TRUST",
+    r"is not permitted to log in": "ROLE",
+    r"permission denied for database": "GRANT",
+    r"database .* is not currently accepting connections": "55000 CLOSED",
+    r"cannot connect to invalid database": "BROKEN",
     r"authentication failed|no password supplied|pg_hba.conf"
     r"|role .* does not exist|no such user": "28",
     r"database .* does not exist|no such database": "3D",
     r"too many clients|too many connections|connection slots"
     r"|no more connections allowed|query_wait_timeout": "53300",
-    r"starting up|shutting down|not yet accepting": "57P03",
+    r"starting up|shutting down|in recovery mode|system is not (yet )?accepting": "57P03",
     r"unsupported startup parameter": "POOLER PARAMETER",
     r"transaction blocks not allowed": "POOLER MODE",
     r"invalid \S+ value: |invalid port|service .*not found|service file|unrecognized configuration"
@@ -44,12 +48,18 @@ _REMEDIES = {
     "POOLER MODE": "is behind a pooler that allows no transactions; set its pool_mode to "
     "transaction or session",
     "URL": "cannot be reached by this LEDGER_URL; see to it",
+    "ROLE": "does not let this user log in; ALTER ROLE ... LOGIN allows it, or name another one in "
+    "LEDGER_URL",
+    "GRANT": "does not let this user in; GRANT CONNECT ON DATABASE ... TO the user allows it",
+    "55000 CLOSED": "is closed to connections; ALTER DATABASE ... ALLOW_CONNECTIONS true opens it; "
+    "it is tried again",
+    "BROKEN": "was dropped halfway; drop the database, and restore a copy of it",
     "28": "refuses the user or the password; see to LEDGER_URL and LEDGER_PASSWORD_FILE",
     "3D": "has no such database; create it, or name another one in LEDGER_URL",
     "42501": "does not allow this user to do that; grant it the schema",
     "42P01": "is damaged, it lacks tables; restore a copy of it",
     "53300": "has too few connections; allow more (docs/scaled-out.md says how many are needed), "
-    "in the server, for the role, or in the pooler",
+    "in the server, for the role or the database (CONNECTION LIMIT), or in the pooler",
     "53": "has no resources left (connections, memory or disk); see to the server",
     "55P03": "is locked by somebody else for too long; look for a transaction that hangs",
     "57P03": "is starting or shutting down; it is tried again",
@@ -62,6 +72,7 @@ _REMEDIES = {
     "40": "took another transaction first; it is tried again",
 }
 _MOST_WORDS = 300
+_ADDRESSED = re.compile(r"^(- host: .*?, hostaddr: \S+: )?connection (failed|is bad): ")
 
 
 def diagnose(error: BaseException) -> Trouble:
@@ -88,7 +99,7 @@ def remedy(error: BaseException) -> str:
     # Without a state it is the connection that failed, and not the server that answered.
     state = _state(error) or "08"
     known = next((what for sign, what in _REMEDIES.items() if state.startswith(sign)), None)
-    said = re.sub(r"^connection (failed|is bad): ", "", _first_line(error))[:_MOST_WORDS]
+    said = _ADDRESSED.sub("", _first_line(error))[:_MOST_WORDS]
     if known is None:
         return f"answers with an error ({said}); see to the server"
     return f"{known} ({said})" if said else known
@@ -113,7 +124,10 @@ def _state(error: BaseException) -> str | None:
 
 
 def _first_line(error: BaseException) -> str:
-    return legible(" ".join(str(error).strip().partition("\n")[0].split()))
+    first, *others = str(error).strip().splitlines() or [""]
+    # Where a name has several addresses, a server that answered says more than one that did not.
+    answers = (each for each in [first, *others] if "FATAL:" in each)
+    return legible(" ".join(next(answers, first).split()))
 
 
 def _is_of_the_driver(error: BaseException) -> bool:

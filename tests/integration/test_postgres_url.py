@@ -214,3 +214,42 @@ def test_too_few_connections_are_told_as_such(orderly: Orderly, database: str) -
     assert_one_line(told, 3, "has too few connections", 'too many connections for role "clerk"')
     assert told.err == f"orderly: {why}\n"
     assert why_closed(load_settings(ledger_url=database)) is None
+
+
+@pytest.mark.parametrize(
+    ("shut", "words"),
+    [
+        (
+            "ALTER ROLE clerk NOLOGIN",
+            'does not let this user log in; ALTER ROLE ... LOGIN.*role "clerk" is not permitted',
+        ),
+        (
+            "ALTER DATABASE {} CONNECTION LIMIT 0",
+            "has too few connections.*CONNECTION LIMIT.*too many connections for database",
+        ),
+        (
+            "ALTER DATABASE {} ALLOW_CONNECTIONS false",
+            "is closed to connections; ALTER DATABASE ... ALLOW_CONNECTIONS true.*not currently",
+        ),
+        (
+            "REVOKE CONNECT ON DATABASE {} FROM PUBLIC",
+            "does not let this user in; GRANT CONNECT.*permission denied for database",
+        ),
+        ("UPDATE pg_database SET datconnlimit = -2 WHERE datname = '{}'", "was dropped halfway"),
+    ],
+    ids=["nologin", "limit", "closed", "revoked", "invalid"],
+)
+def test_a_door_that_is_shut_is_told_with_what_opens_it(
+    orderly: Orderly, own_postgres: PostgresServer, shut: str, words: str
+) -> None:
+    """And not another address where there is no server, although that is tried last."""
+    url = own_postgres.new_database()
+    name = name_of(url)
+    execute(own_postgres.url, "CREATE ROLE clerk LOGIN")
+    with psycopg.connect(own_postgres.url, autocommit=True) as owner:
+        owner.execute(shut.format(name).encode())
+    shown = url.replace("postgres@", "clerk@") + "&host=%2Fnowhere"
+    try:
+        assert_one_line(on(orderly, shown)("migrate"), 3, *words.split(".*"))
+    finally:
+        execute(own_postgres.url, "DROP ROLE clerk")
