@@ -11,7 +11,7 @@ import typer
 from services.cli_dead import app as dead_app
 from services.cli_lesson import lesson
 from services.cli_reports import explain, journal, status, verify
-from services.cli_support import AsJson, print_json, read_settings, reporting, say
+from services.cli_support import AsJson, begin, load, print_json, read_settings, reporting, say
 from services.cli_tools import config, generate, schema
 from shared.errors import UsageError
 
@@ -92,7 +92,8 @@ def run(
     Without input it settles what is open. In redis mode, --workers 0 waits for the workers
     that run elsewhere.
     """
-    settings = read_settings(payment_workers=workers)
+    settings = load(payment_workers=workers)
+    begin(settings, employs=True)
     if fresh and not yes and not settings.ledger_url.startswith("sqlite"):
         raise UsageError("--fresh sets a ledger aside that others may share; add --yes if it shall")
 
@@ -133,7 +134,8 @@ def pay(
     workers: Annotated[int | None, typer.Option(max=64, help="Payment workers to start.")] = None,
 ) -> None:
     """Pay what others take in, until a signal ends it (redis mode)."""
-    settings = read_settings(payment_workers=workers)
+    settings = load(payment_workers=workers)
+    begin(settings, employs=True)
     _need_redis(settings, "pay")
     if not settings.payment_workers:
         raise UsageError("pay needs at least one worker: --workers 1, or PAYMENT_WORKERS=1")
@@ -200,9 +202,10 @@ def serve(
 
     In redis mode it leaves the paying to orderly pay.
     """
-    settings = read_settings(http_host=host, http_port=port, payment_workers=workers)
+    settings = load(http_host=host, http_port=port, payment_workers=workers)
     if settings.queue_mode == "redis" and workers is None:
         settings = settings.model_copy(update={"payment_workers": 0})
+    begin(settings, employs=True)
 
     from services.serve import serve as serve_http
 

@@ -42,7 +42,6 @@ def reporting(command: Callable[P, R]) -> Callable[P, R]:
     @wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         _print_anything()
-        stop_between_turns()
         try:
             with _writing_out():
                 return command(*args, **kwargs)
@@ -104,15 +103,38 @@ class _StandardOutput(io.FileIO):
 
 
 def read_settings(**overrides: object) -> Settings:
-    """Load the settings; options of the command line come before the environment."""
-    from shared.environment import load_settings, misspelled
+    """Load the settings, and begin; options of the command line come before the environment."""
+    settings = load(**overrides)
+    begin(settings)
+    return settings
+
+
+def load(**overrides: object) -> Settings:
+    """Load the settings of a command that begins by itself."""
+    from shared.environment import load_settings
+
+    return load_settings(**overrides)
+
+
+def begin(settings: Settings, *, employs: bool = False) -> None:
+    """Start what goes on beside the command's own work.
+
+    Args:
+        settings: The command's.
+        employs: Whether it starts workers, if the settings want some.
+    """
+    from shared.environment import misspelled
     from shared.logs import set_up_logs
 
-    settings = load_settings(**overrides)
+    if employs and settings.payment_workers:
+        from services.modes import modules_of_workers
+        from services.nursery import open_nursery
+
+        open_nursery(modules_of_workers(settings))  # first, since what follows are threads
+    stop_between_turns()
     set_up_logs(settings)
     for line in misspelled():
         say(line)
-    return settings
 
 
 @contextmanager

@@ -56,7 +56,7 @@ class LocalPipeline(Pipeline):
 
     def _start_worker(self, slot: int, vitals: Vitals) -> SpawnProcess:
         deliveries = self.queue.renew(slot)
-        return self.supervisor.spawn(
+        return self.supervisor.employ(
             slot, Assignment(self._settings, vitals, deliveries, self._niceness, self._hold)
         )
 

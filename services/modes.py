@@ -21,6 +21,16 @@ def new_pipeline(ledger: Ledger, settings: Settings, *, run_id: str, niceness: i
     return LocalPipeline(ledger, settings, run_id=run_id, niceness=niceness)
 
 
+def modules_of_workers(settings: Settings) -> list[str]:
+    """Name what payment workers import."""
+    modules = ["services.payment.worker"]
+    if settings.queue_mode == "redis":
+        modules.append("services.payment.rq_worker")
+    if not settings.ledger_url.startswith("sqlite"):
+        modules.append("shared.ledger.postgres")
+    return modules
+
+
 def queue_trouble(settings: Settings, ledger_id: str) -> str | None:
     """Ask the queue's server, where there is one, and not for long; say what is wrong with it."""
     if settings.queue_mode == "redis":

@@ -14,7 +14,7 @@ from multiprocessing.connection import wait
 from services.signals import OF_TERMINALS
 from services.suspension import stop_between_turns
 
-_PR_SET_PDEATHSIG = 1
+_PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
 _LOOK_SECONDS = 1.0
 
 
@@ -28,18 +28,36 @@ def follow_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is None:
         return
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    forked_by = os.getppid()
+    end_with_parent(forked_by)
 
     def watch() -> None:
         try:
             wait([parent.sentinel])
         except OSError:  # it cannot be waited for: look now and then
-            while os.getppid() == parent.pid:
+            while os.getppid() == forked_by:
                 time.sleep(_LOOK_SECONDS)
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, name="parent-watch", daemon=True).start()
+
+
+def end_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when the thread that forked it ends, where it can.
+
+    Args:
+        parent: Its process, which may be gone by now.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def call_it(name: str) -> None:
+    """Give this process a name of its own in lists of processes: at most 15 letters."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_NAME, name.encode())
 
 
 def leave_signals_to_parent() -> None:

@@ -84,7 +84,7 @@ class ScaledPipeline(Pipeline):
         return self.queue.trouble
 
     def _start_worker(self, slot: int, vitals: Vitals) -> SpawnProcess:
-        return self.supervisor.spawn(
+        return self.supervisor.employ(
             slot, Assignment(self._settings, vitals, niceness=self._niceness)
         )
 

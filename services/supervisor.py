@@ -15,6 +15,7 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING
 
+from services.nursery import WorkerProcess, reap
 from services.payment import worker as payment
 from services.payment.vitals import Vitals
 from services.signals import withheld
@@ -39,7 +40,7 @@ class Supervisor:
     """Workers of one process tree.
 
     Args:
-        start: Starts a process for a slot, given its vitals, by ``spawn``.
+        start: Starts a process for a slot, given its vitals, by ``employ``.
         stall_after: Seconds without a sign of life after which a worker is stuck.
         on_loss: Told of every worker that ended unasked, after it was replaced.
     """
@@ -56,7 +57,6 @@ class Supervisor:
         self._on_loss = on_loss
         self._looked_at = time.monotonic()
         self._condemned: queue.SimpleQueue[int] = queue.SimpleQueue()
-        # Fork is unsafe from a process that has threads.
         self.context = multiprocessing.get_context("spawn")
         with withheld([signal.SIGHUP]):  # it would be a closed terminal's first victim
             resource_tracker.ensure_running()
@@ -80,9 +80,9 @@ class Supervisor:
                 ) from None
             self.workers.append(Worker(slot, process, vitals))
 
-    def spawn(self, slot: int, assignment: payment.Assignment) -> SpawnProcess:
-        """Start a process for a slot; to be called by ``start``."""
-        process = self.context.Process(
+    def employ(self, slot: int, assignment: payment.Assignment) -> SpawnProcess:
+        """Start a worker's process for a slot; to be called by ``start``."""
+        process = WorkerProcess(
             target=payment.main, args=(assignment,), name=f"payment-{slot}", daemon=True
         )
         with withheld():
@@ -114,7 +114,7 @@ class Supervisor:
                 self._replace(worker, _describe(worker.process.exitcode), _is_fault(worker.process))
             elif self._silence(worker, now) > (patience := self._patience(worker)):
                 worker.process.kill()
-                worker.process.join()
+                reap(worker.process)
                 why = f"showed no sign of life for {patience:g} s"
                 self._replace(worker, why, is_fault=False)
 
@@ -151,7 +151,7 @@ class Supervisor:
         for worker in self.workers:
             worker.process.kill()
         for worker in self.workers:
-            worker.process.join()
+            reap(worker.process)
 
     def _kill_condemned(self) -> None:
         while not self._condemned.empty():

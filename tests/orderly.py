@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.preloaded import Copy
+from tests.processes import is_alive
 from tests.replay import Books, read_journal, replay
 
 ROOT = Path(__file__).parent.parent
@@ -239,16 +240,33 @@ def _processes(number: int, field: int) -> list[int]:
 
 def workers_of(parent: int) -> list[int]:
     """List the payment workers that a process has started."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            stat = (entry / "stat").read_text().rsplit(")", 1)[1].split()
-            command = (entry / "cmdline").read_bytes()
-        except OSError:
-            continue
-        if int(stat[1]) == parent and b"spawn_main" in command and stat[0] != "Z":
-            found.append(int(entry.name))
-    return found
+    homes = {parent, *(pid for pid in children_of(parent) if _name_of(pid) == "orderly-nursery")}
+    return [
+        pid
+        for home in homes
+        for pid in children_of(home)
+        if is_alive(pid) and (_name_of(pid) == "orderly-worker" or _is_spawned(pid))
+    ]
+
+
+def nursery_of(parent: int) -> int:
+    """Find the process whose copies the workers of a process are."""
+    (pid,) = (pid for pid in children_of(parent) if _name_of(pid) == "orderly-nursery")
+    return pid
+
+
+def _name_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _is_spawned(pid: int) -> bool:
+    try:
+        return b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 def kill(pid: int, number: int = signal.SIGKILL) -> None:
