@@ -11,14 +11,11 @@ where fork is not to be trusted (macOS), workers are started as new interpreters
 from __future__ import annotations
 
 import atexit
-import gc
 import io
 import os
 import select
-import selectors
 import signal
 import socket
-import struct
 import sys
 from contextlib import suppress
 from importlib import import_module
@@ -32,10 +29,10 @@ from multiprocessing import (
     util,
 )
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
-from services.process import call_it, end_with_parent
-from services.signals import OF_TERMINALS, withheld
+from services.nursery_server import NUMBER, given, live
+from services.signals import withheld
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,8 +41,6 @@ if TYPE_CHECKING:
 ANSWER_SECONDS = 5.0
 """How long it may take to make a copy, or to tell of a death; one that was stopped never would."""
 
-_MOST_DESCRIPTORS = 64
-_NUMBER = struct.Struct("!i")
 _KILLED = -int(signal.SIGKILL)
 
 
@@ -73,7 +68,7 @@ class Nursery:
         with withheld(), theirs:  # from a terminal nothing is for it
             self._pid = os.fork()
             if self._pid == 0:
-                _live(theirs, parent)
+                live(theirs, parent)
         self._line = ours
         atexit.register(self.close)
 
@@ -142,7 +137,7 @@ class _Copy(popen_fork.Popen):
             self._index = index
 
         def detach(self) -> int:
-            return _given[self._index]
+            return given[self._index]
 
     def __init__(self, process: BaseProcess) -> None:
         self._fds: list[int] = []
@@ -194,12 +189,8 @@ class _Copy(popen_fork.Popen):
         ear.register(self.sentinel, select.POLLIN)
         if not ear.poll(None if timeout is None else timeout * 1000):
             return None
-        told = os.read(self.sentinel, _NUMBER.size)
-        return int(_NUMBER.unpack(told)[0]) if told else _KILLED
-
-
-_given: list[int] = []
-"""In a copy: the descriptors that it was given."""
+        told = os.read(self.sentinel, NUMBER.size)
+        return int(NUMBER.unpack(told)[0]) if told else _KILLED
 
 
 def _tracker() -> int:
@@ -215,104 +206,3 @@ def _close(*fds: int) -> None:
 def _is_alone() -> bool:
     """Whether this process has one thread, those that Python does not know of counted, too."""
     return len(list(Path("/proc/self/task").iterdir())) == 1
-
-
-def _live(line: socket.socket, parent: int) -> NoReturn:
-    """Be the nursery, until its parent is gone."""
-    try:
-        end_with_parent(parent)
-        call_it("orderly-nursery")
-        _forget_parent({0, 1, 2, line.fileno()})
-        gc.freeze()  # nobody writes to what is shared
-        _Server(line).run()
-    finally:
-        os._exit(0)
-
-
-def _forget_parent(kept: set[int]) -> None:
-    """Let go of what belongs to the parent: its signals, its input and its open files."""
-    signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # sent to a whole group it is for the parent
-    for number in (signal.SIGCONT, *OF_TERMINALS):
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, signal.SIG_DFL)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.close(nothing)
-    for entry in list(Path("/proc/self/fd").iterdir()):
-        if int(entry.name) not in kept:
-            with suppress(OSError):  # the one that listed them is closed by now
-                os.close(int(entry.name))
-
-
-class _Server:
-    """Makes copies, and tells how each of them ended."""
-
-    def __init__(self, line: socket.socket) -> None:
-        self._line = line
-        self._telling: dict[int, int] = {}
-        self._ear, self._mouth = os.pipe()
-        os.set_blocking(self._ear, False)
-        os.set_blocking(self._mouth, False)
-
-    def run(self) -> None:
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.set_wakeup_fd(self._mouth, warn_on_full_buffer=False)
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._line, selectors.EVENT_READ)
-            selector.register(self._ear, selectors.EVENT_READ)
-            while True:
-                ready = {key.fileobj for key, _ in selector.select()}
-                if self._ear in ready:
-                    self._reap()
-                if self._line in ready:
-                    asked, fds, _, _ = socket.recv_fds(self._line, 1, _MOST_DESCRIPTORS)
-                    if not asked:
-                        return
-                    self._copy(*fds)
-
-    def _reap(self) -> None:
-        os.read(self._ear, 4096)
-        with suppress(ChildProcessError):
-            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
-                telling = self._telling.pop(ended[0])
-                _tell(telling, os.waitstatus_to_exitcode(ended[1]))
-                os.close(telling)
-
-    def _copy(self, telling: int, *fds: int) -> None:
-        nursery = os.getpid()
-        try:
-            pid = os.fork()
-        except OSError as error:
-            _tell(telling, -(error.errno or 1))
-            os.close(telling)
-        else:
-            if pid == 0:
-                os.close(telling)
-                self._become(nursery, *fds)
-            _tell(telling, pid)
-            self._telling[pid] = telling
-        for fd in fds:
-            os.close(fd)
-
-    def _become(self, nursery: int, task: int, tracker: int, *fds: int) -> NoReturn:
-        """Be the worker that was asked for."""
-        code = 1
-        try:
-            end_with_parent(nursery)
-            call_it("orderly-worker")
-            signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            for fd in (self._line.fileno(), self._ear, self._mouth, *self._telling.values()):
-                os.close(fd)
-            _given[:] = fds
-            # As multiprocessing's own fork server does, which dies where there is no room to fork.
-            resource_tracker._resource_tracker._fd = tracker  # type: ignore[attr-defined]  # noqa: SLF001
-            code = spawn._main(task, os.dup(task))  # noqa: SLF001
-        finally:
-            os._exit(code)
-
-
-def _tell(telling: int, number: int) -> None:
-    with suppress(BrokenPipeError):
-        os.write(telling, _NUMBER.pack(number))
