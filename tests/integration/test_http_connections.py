@@ -47,12 +47,17 @@ class Room(pace.Room):
         self.most = FEW
 
 
+def have_patience(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Set how long the server waits for those who keep it waiting."""
+    monkeypatch.setattr(limits, "HEAD_SECONDS", seconds)
+    for module in (limits, pace):
+        monkeypatch.setattr(module, "STILL_SECONDS", seconds)
+
+
 @pytest.fixture
 def connect(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[bytes], socket.socket]]:
     """Connects to a server that has little patience and little room, and says something."""
-    monkeypatch.setattr(limits, "HEAD_SECONDS", 1.0)
-    for module in (limits, pace):
-        monkeypatch.setattr(module, "STILL_SECONDS", 1.0)
+    have_patience(monkeypatch, 1.0)
     monkeypatch.setattr(pace, "PACE_SECONDS", 3.0)
     listener = bind("127.0.0.1", 0)
     port = listener.getsockname()[1]
@@ -150,12 +155,24 @@ def test_an_answer_that_is_read_slowly_arrives(connect: Callable[[bytes], socket
 
 
 def test_a_newcomer_takes_the_place_of_who_waits_longest(
-    connect: Callable[[bytes], socket.socket],
+    connect: Callable[[bytes], socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for module, name in (
+        (limits, "HEAD_SECONDS"),
+        (limits, "STILL_SECONDS"),
+        (pace, "STILL_SECONDS"),
+    ):
+        monkeypatch.setattr(module, name, 60.0)  # nobody goes for another reason meanwhile
     waiting = [connect(POST) for _ in range(FEW // 2)] + [connect(b"") for _ in range(FEW // 2)]
     for _ in range(3):
         with connect(GET) as newcomer:
             assert newcomer.recv(4096).startswith(b"HTTP/1.1 200 ")
+    for module, name in (
+        (limits, "HEAD_SECONDS"),
+        (limits, "STILL_SECONDS"),
+        (pace, "STILL_SECONDS"),
+    ):
+        monkeypatch.setattr(module, name, 0.1)
     told = [read_all(each) for each in waiting]
     assert any(b'"/problems/too-many-connections"' in each for each in told)
 
