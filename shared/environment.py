@@ -16,7 +16,7 @@ from pydantic import SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.errors import ConfigurationError
-from shared.passwords import mask_password, with_password
+from shared.passwords import mask_password, read_password, with_password
 from shared.redis_urls import parse_redis_url
 from shared.settings import Settings, check_token
 
@@ -106,8 +106,7 @@ def _token_of(settings: Settings) -> SecretStr:
 
 def _content(variable: str, path: str) -> str:
     try:
-        # The end of the line is the editor's; blanks may be the password's own.
-        return Path(path).read_text(encoding="utf-8").rstrip("\r\n")
+        return read_password(Path(path))
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise ConfigurationError(f"{variable}={path!r} cannot be read: {why}") from None

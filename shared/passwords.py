@@ -1,8 +1,10 @@
-"""Passwords in URLs: put in for a driver, and hidden from people."""
+"""Passwords: in files that may change, put into URLs for a driver, and hidden from people."""
 
 from __future__ import annotations
 
 import re
+from contextlib import suppress
+from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
 # User and password as they were meant, whatever was not escaped in them: up to the last @ before
@@ -17,6 +19,36 @@ _BEFORE_PASSWORD = re.compile(r"(?s)^([^:/?#@]*:|[^:/?#@]*@[^:/?#]*:(?!\d*(?:[/?
 _BEFORE_ANYTHING = re.compile(r"(?s)^([^:]*:).*@")
 # Up to the next parameter, of a URL or of what libpq takes in place of one.
 _NAMED_PASSWORD = re.compile(r"(?is)(\w*password\s*=\s*).*?(?=&[\w.%]+=|\s+\w+\s*=|$)")
+
+
+class PasswordFile:
+    """A password that may be changed: to be read again for each connection.
+
+    Args:
+        path: Where it is.
+        password: What it was when the settings were read.
+    """
+
+    def __init__(self, path: str, password: str) -> None:
+        self._path = Path(path)
+        self._password = password
+
+    def read(self) -> str:
+        """Return what the file says; what was last read, while it cannot be."""
+        with suppress(OSError, UnicodeDecodeError):
+            self._password = read_password(self._path) or self._password
+        return self._password
+
+
+def read_password(path: Path) -> str:
+    """Read a password's file.
+
+    Raises:
+        OSError: It cannot be read.
+        UnicodeDecodeError: It is not UTF-8.
+    """
+    # The end of the line is the editor's; blanks may be the password's own.
+    return path.read_text(encoding="utf-8").rstrip("\r\n")
 
 
 def with_password(url: str, password: str) -> str:

@@ -46,17 +46,24 @@ class Database:
         patience: Seconds that a transaction may wait for others before it gives up; None is as
             long as it takes, for a process whose supervisor would replace it.
         pulse: Surrounds every wait for a server that does not answer: a sign of life.
+        password_file: Where its password is, for each new connection anew; empty if in the URL.
 
     Attributes:
         backend: What is particular to the database in use.
         name: Its URL, fit for a log: the password is masked.
     """
 
-    def __init__(self, url: str, patience: float | None = None, pulse: Pulse | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        patience: float | None = None,
+        pulse: Pulse | None = None,
+        password_file: str = "",
+    ) -> None:
         self.backend: Backend = (
             SqliteBackend(sa.make_url(url), patience)
             if url.startswith("sqlite")
-            else _postgres(url, patience, pulse)
+            else _postgres(url, patience, pulse, password_file)
         )
         self.name = self.backend.name
         self._reader, self._writer = self.backend.create_engines()
@@ -248,7 +255,7 @@ def _persist(attempt: Callable[[], T]) -> T:
             time.sleep(AGAIN_SECONDS)
 
 
-def _postgres(url: str, patience: float | None, pulse: Pulse | None) -> Backend:
+def _postgres(url: str, patience: float | None, pulse: Pulse | None, password_file: str) -> Backend:
     from shared.ledger.postgres import PostgresBackend  # noqa: PLC0415  its driver is slow to load
 
-    return PostgresBackend(url, patience, pulse)
+    return PostgresBackend(url, patience, pulse, password_file)

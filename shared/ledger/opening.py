@@ -68,7 +68,7 @@ def open_ledger(
         LedgerUnavailable: There is none, it cannot be opened, or another version made it.
         ConfigurationError: It was made with other settings than those given now.
     """
-    database = Database(settings.ledger_url, patience, pulse)
+    database = Database(settings.ledger_url, patience, pulse, settings.ledger_password_file)
     if create:
         database.making(
             lambda connection: _read(database, connection) is not None, partial(_make, settings)
@@ -91,7 +91,9 @@ def open_ledger(
 
 def why_closed(settings: Settings) -> str | None:
     """Say why whoever comes now is not let in, if so: a server may be full although it runs."""
-    database = Database(settings.ledger_url, patience=0.0)
+    database = Database(
+        settings.ledger_url, patience=0.0, password_file=settings.ledger_password_file
+    )
     try:
         with database.read():
             return None

@@ -21,7 +21,7 @@ from shared.ledger.backend import BUSY_SECONDS, Trouble
 from shared.ledger.postgres_arrays import Array, as_array, name_of, with_arrays
 from shared.ledger.postgres_errors import diagnose, has_refused, hide_rows, remedy
 from shared.ledger.postgres_session import APPLICATION, Session, open_session, parameters_of
-from shared.passwords import mask_password
+from shared.passwords import PasswordFile, mask_password
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -53,6 +53,7 @@ class PostgresBackend:
         patience: Seconds to wait for a server that is starting; None is as long as one should.
         pulse: Surrounds every attempt to connect, for who must show that it is alive; there is
             one attempt at a time then.
+        password_file: Where its password is, for each new connection anew; empty if in the URL.
     """
 
     errors: type[Exception] = psycopg.Error
@@ -61,10 +62,19 @@ class PostgresBackend:
     has_refused = staticmethod(has_refused)
     remedy = staticmethod(remedy)
 
-    def __init__(self, url: str, patience: float | None, pulse: Pulse | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        patience: float | None,
+        pulse: Pulse | None = None,
+        password_file: str = "",
+    ) -> None:
         self.name = mask_password(url)
         self.hazard: str | None = None
         self._parameters = parameters_of(url)
+        self._password: PasswordFile | None = None
+        if password_file:
+            self._password = PasswordFile(password_file, self._parameters.get("password", ""))
         self._patience = BUSY_SECONDS if patience is None else patience
         self._pulse = pulse or nullcontext
         if pulse is not None:
@@ -120,7 +130,7 @@ class PostgresBackend:
             try:
                 with self._pulse():
                     session = open_session(
-                        self._parameters, settings, is_for_reading=is_for_reading, context=context
+                        self._place(), settings, is_for_reading=is_for_reading, context=context
                     )
             except psycopg.OperationalError as error:
                 if time.monotonic() > deadline or diagnose(error) is Trouble.LASTING:
@@ -129,6 +139,11 @@ class PostgresBackend:
             else:
                 self.hazard = session.hazard
                 return session
+
+    def _place(self) -> dict[str, Any]:
+        """Where to connect to, with the password of now."""
+        known = self._parameters
+        return known if self._password is None else known | {"password": self._password.read()}
 
     def hurry(self) -> None:
         """See the port."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import redis
@@ -19,6 +18,7 @@ from redis.exceptions import AskError, ClusterCrossSlotError, ReadOnlyError, Red
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
+from shared.passwords import PasswordFile
 from shared.redis_urls import RedisUrl, parse_redis_url
 
 if TYPE_CHECKING:
@@ -180,19 +180,16 @@ def is_loose(connection: Any) -> bool:  # noqa: ANN401
 
 
 class _FromFile(CredentialProvider):
-    """A password that may be changed: read again for each connection."""
+    """Has the password's file read for each connection."""
 
     def __init__(self, path: str, username: str, password: str) -> None:
-        self._path = Path(path)
         self._username = username
-        self._password = password
+        self._password = PasswordFile(path, password)
 
     def get_credentials(self) -> tuple[str] | tuple[str, str]:
-        """Return what to show at the door; what was last read, while the file cannot be."""
-        with suppress(OSError, UnicodeDecodeError):
-            found = self._path.read_text(encoding="utf-8").rstrip("\r\n")
-            self._password = found or self._password
-        return (self._username, self._password) if self._username else (self._password,)
+        """Return what to show at the door."""
+        password = self._password.read()
+        return (self._username, password) if self._username else (password,)
 
 
 def _options(place: RedisUrl, password_file: str, patience: float) -> dict[str, Any]:

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+import psycopg
 import pytest
 
 from tests.eventually import eventually
 from tests.gateways import hold
+from tests.inputs import order
 from tests.orderly import Orderly, assert_one_line, finish, processes_of, workers_of
 from tests.scaled import Scaled
+from tests.server import Server
 from tests.servers.daemon import free_port
 
 if TYPE_CHECKING:
@@ -100,6 +103,45 @@ def test_a_password_that_is_wrong_or_missing_is_told_in_one_line(locked: Scaled)
         result = finish(process)
         assert_one_line(result, code, *words.split(".*"))
         assert "falsch" not in result.err
+
+
+def test_a_changed_password_of_the_ledger_needs_no_restart(
+    locked: Scaled, own_postgres: PostgresServer
+) -> None:
+    """Neither of those who take orders in, nor of the workers."""
+    secret = locked.folder / "ledger-password"
+    owner = own_postgres.new_database()
+    clerk = locked.ledger_url.replace("postgres@", "clerk@")
+    locked.environment["LEDGER_URL"] = clerk
+    locked.ledger_url = locked.ledger_url.replace("postgres@", f"postgres:{own_postgres.password}@")
+
+    def change(password: str) -> None:
+        with psycopg.connect(owner, autocommit=True) as connection:
+            connection.execute(f"ALTER ROLE clerk PASSWORD '{password}'".encode())
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'clerk'"
+            )
+
+    with psycopg.connect(locked.ledger_url) as connection:
+        connection.execute("CREATE ROLE clerk LOGIN PASSWORD 'secret-1'")
+        connection.execute("GRANT ALL ON SCHEMA public TO clerk")
+    secret.write_text("secret-1\n")
+    paying = locked.pay(workers=1)
+    with contextlib.closing(Server(locked)) as server:
+        server.start("--workers", "0")
+        assert server.place(order("before")).status_code == 202
+        locked.until_settled(1)
+        change("secret-2")
+        refused = server.place(order("between"))
+        assert refused.status_code == 503
+        secret.write_text("secret-2\n")
+        eventually(lambda: server.place(order("after")).status_code == 202, within=30)
+        locked.until_settled(2)
+        assert server.stop().code == 0
+    said = locked.stop(paying)
+    assert "worker replaced" not in said
+    assert "secret-2" not in said
+    locked.assert_serial()
 
 
 def test_a_server_that_is_not_there_is_tried_for_a_while_and_told(orderly: Orderly) -> None:
