@@ -116,7 +116,7 @@ class _Group:
         if len(self.lines) > _MOST_ITEMS or len(self.problems) > _MOST_ITEMS:
             return  # cannot become valid any more: do not gather what may be a whole file
         if isinstance(columns, Flaw):
-            if columns.reason is not None:
+            if columns.reason is not None and columns.reason not in self.problems:
                 self.problems.append(columns.reason)
             return
         order_id, customer_id, currency, placed_at, sku, quantity, price = columns

@@ -12,6 +12,7 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING
 
+from services.producer.csv_parts import Parts, is_plain
 from services.producer.source import PAUSE, CutOff
 from services.producer.streams import LINE_BYTES
 
@@ -51,7 +52,12 @@ def join_rows(content: Iterable[Line | _Pause]) -> Iterator[Line | _Pause]:
         for line in content:
             if line is PAUSE:
                 yield PAUSE
-            elif joiner.is_between and b'"' not in line.text and not line.is_too_long:
+            elif (
+                joiner.is_between
+                and b'"' not in line.text
+                and not line.is_too_long
+                and is_plain(line.text)
+            ):
                 yield line
             else:
                 yield from joiner.take(line)
@@ -76,12 +82,34 @@ class Joiner:
         self._opened = 0
         self._is_too_long = False
         self._is_in_doubt = False
+        self._parts = Parts()
+        self._parted = b""
+        self._before = b""
 
     def take(self, line: Line) -> Iterator[Line]:
         """Take the next line, or a piece of one; yield the row that ends in it, or what is lost."""
+        if not self._parts.is_within and not line.goes_on and is_plain(line.text):
+            yield from self._take(line)
+            return
+        yield from self._take_parts(self._parts.of(line))
+
+    def _take_parts(self, parts: Iterable[Line]) -> Iterator[Line]:
+        beginning = b""
+        for part in parts:
+            is_between = self.is_between
+            if beginning and is_between:
+                # What stands before the first comma may have been an id in one piece.
+                yield part._replace(text=beginning + part.text, parted=self._before)
+            yield from self._take(part)
+            beginning += part.text.strip()
+            if not is_between or b"," in part.text or len(beginning) > _SHOWN:
+                beginning = b""
+
+    def _take(self, line: Line) -> Iterator[Line]:
         if self.is_between:
+            self._parted, self._before = self._before, line.parted
             if not line.is_too_long and _ROW.fullmatch(line.text):
-                yield line
+                yield line._replace(parted=line.parted or self._parted) if self._parted else line
                 return
             self._opened = line.number
         states, is_sound = _walk(self._states, line.text)
@@ -90,6 +118,7 @@ class Joiner:
             yield from self._release(doubt=self._opened)
         self._states = states if line.goes_on else _at_line_end(states)
         self.is_between = self._states == _OUTSIDE and not line.goes_on
+        self._before = line.parted
         if line.is_rest:
             pass  # where its line began has been said
         elif self._is_in_doubt:
@@ -104,6 +133,7 @@ class Joiner:
 
     def give_up(self, why: str) -> Iterator[Line]:
         """Yield what there is of a row in which the input was cut."""
+        yield from self._take_parts(self._parts.end())
         if self._held:
             self._held[0] = self._held[0]._replace(cut=why)
         yield from self._release(doubt=self._opened)
@@ -114,6 +144,7 @@ class Joiner:
         Raises:
             CutOff: There is such a row.
         """
+        yield from self._take_parts(self._parts.end())
         if _at_line_end(self._states) == _OUTSIDE:
             return
         why = "the quote that opens here is never closed"
@@ -136,10 +167,11 @@ class Joiner:
             for other in others:
                 yield other._replace(is_rest=True, text=other.text[:_SHOWN])
         elif self.is_between:
-            text = b"\n".join([each.text for each in self._held])
-            first = self._held[0]
+            first, parted = self._held[0], line.parted or self._parted
+            *others, _ = self._held
+            text = b"".join([each.text + (each.parted or b"\n") for each in others]) + line.text
             self._held, self._held_bytes = [], 0
-            yield line._replace(number=first.number, text=text, last=line.number)
+            yield line._replace(number=first.number, text=text, last=line.number, parted=parted)
 
     def _release(self, doubt: int = 0) -> Iterator[Line]:
         held, self._held, self._held_bytes = self._held, [], 0

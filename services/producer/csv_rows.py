@@ -25,6 +25,8 @@ _MARK = "\ufeff"
 _MARKS = ("'", "=")
 _UNUSUAL = b" \t\r\0,o"  # how a row without an id begins, or a header
 _SEPARATORS = b' \t\r,"'
+_RETURN = "a CR in the line may end a row: make it a line end, tr '\\r' '\\n', or take it out"
+_OTHER_END = "U+{:04X} in the line may end a row: make it a line end, or take it out"
 
 
 class Flaw(NamedTuple):
@@ -61,8 +63,8 @@ def read_rows(content: Iterable[Line | _Pause], remarks: Remarks) -> Iterator[Ro
         if line is PAUSE:
             yield PAUSE
             continue
-        number, text, is_too_long, _, cut, _, is_rest, _, doubt = line
-        if not (is_too_long or cut or is_rest or doubt):
+        number, text, is_too_long, _, cut, _, is_rest, _, doubt, parted = line
+        if not (is_too_long or cut or is_rest or doubt or parted):
             plain = _plain(text)
             if plain is not None:
                 yield Row(number, number, plain)
@@ -121,7 +123,7 @@ def _plain(raw: bytes) -> list[str] | None:
 def _read(line: Line) -> list[str] | Flaw | None:
     """Split a row into its columns, or say why that cannot be done; None if it is empty."""
     raw = line.text
-    is_sound = not (line.is_too_long or line.doubt or line.is_rest)
+    is_sound = not (line.is_too_long or line.doubt or line.is_rest or line.parted)
     cut = line.cut
     try:
         text = raw.decode()
@@ -141,7 +143,7 @@ def _read(line: Line) -> list[str] | Flaw | None:
 
 
 def _flaw(line: Line, text: str, columns: list[str] | None, cut: str | None) -> Flaw | None:
-    if not line.text.strip():
+    if not line.text.strip(_SEPARATORS if line.parted else None):
         return None
     if line.is_last and (columns is None or len(columns) < len(COLUMNS)):
         cut = cut or "the last line ends in the middle"
@@ -155,6 +157,8 @@ def _flaw(line: Line, text: str, columns: list[str] | None, cut: str | None) -> 
         reason = Reason(where, f"is cut off: {cut}")
     elif line.doubt and line.doubt != line.number:
         reason = Reason(where, f"may be text: the quotes from line {line.doubt} on do not match")
+    elif line.parted:
+        reason = Reason(where, _rule_of(line.parted))
     elif columns is None:
         reason = Reason(where, "must be quoted as CSV is")
     else:
@@ -165,6 +169,10 @@ def _flaw(line: Line, text: str, columns: list[str] | None, cut: str | None) -> 
         return Flaw(name, is_id_whole=True, reason=reason)
     readable = name.partition("\ufffd")[0]
     return Flaw(readable, is_id_whole=bool(comma) and readable == name, reason=reason, cut=cut)
+
+
+def _rule_of(end: bytes) -> str:
+    return _RETURN if end == b"\r" else _OTHER_END.format(ord(end.decode()))
 
 
 def _without_mark(columns: list[str]) -> list[str]:

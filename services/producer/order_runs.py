@@ -13,6 +13,7 @@ from collections import Counter
 from contextlib import closing, suppress
 from typing import IO, TYPE_CHECKING
 
+from services.producer.csv_parts import may_come_apart
 from services.producer.csv_quotes import Joiner
 from services.producer.csv_rows import INVISIBLE, first_column
 from services.producer.source import PAUSE, CutOff
@@ -107,6 +108,8 @@ class _Names:
     def _of_plain(self, rows: bytes) -> list[bytes] | None:
         """Read rows in which nothing is unusual; None if something is."""
         if not self._joiner.is_between or b'"' in rows or b"order_id" in rows:
+            return None
+        if may_come_apart(rows):
             return None
         names = [name.strip(_INVISIBLE) for name in _RUN.findall(b"\n%b\n" % rows)]
         del names[-1]  # what follows the last line end

@@ -36,6 +36,7 @@ class Line(NamedTuple):
         is_rest: It is such a piece, or lies in a row that is too long.
         last: The line on which its row ends, if not this one; see ``csv_quotes``.
         doubt: The line from which on nobody can tell what is quoted, if that is so.
+        parted: The character that may have ended the row in mid-line; see ``csv_parts``.
     """
 
     number: int
@@ -47,6 +48,7 @@ class Line(NamedTuple):
     is_rest: bool = False
     last: int = 0
     doubt: int = 0
+    parted: bytes = b""
 
 
 def chunks(descriptor: int, wake: int) -> Iterator[bytes | _Pause]:

@@ -54,6 +54,22 @@ def test_rows_that_do_not_follow_each_other_are_refused_whole_where_a_file_is_re
     assert accepted(orderly) == {"s-2", "s-3"}
 
 
+@pytest.mark.parametrize("end", ["\r", "\u2028"])
+def test_an_order_with_a_row_behind_an_old_line_end_is_refused_whole_with_the_remedy(
+    orderly: Orderly, end: str
+) -> None:
+    content = csv_of(row("m-1") + end + row("m-2"), row("m-2", sku="more"), row("m-3"))
+    write(orderly.folder, {"mac.csv": content})
+    for argument in ("mac.csv", "-"):
+        result = orderly("run", argument, "--json", "--rejects", "no.jsonl", stdin=content)
+        assert (result.code, result.json["rejected"]) == (0, 2), result
+        found = rejects(orderly.folder / "no.jsonl")
+        assert [each["order_id"] for each in found] == ["m-1", "m-2"]
+        for each in found:
+            assert "in the line may end a row: make it a line end" in each["reasons"][0]
+    assert accepted(orderly) == {"m-3"}
+
+
 def test_rows_that_come_late_on_standard_input_are_refused_and_the_run_says_so_and_ends_with_1(
     orderly: Orderly,
 ) -> None:
