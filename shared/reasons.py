@@ -59,7 +59,7 @@ def reasons_of(details: Iterable[ErrorDetails]) -> list[Reason]:
     reasons: list[Reason] = []
     for detail in details:
         kind = detail["type"]
-        if kind == "too_short" and reasons:
+        if kind == "too_short" and detail["input"]:
             continue  # pydantic counts only the items that were valid
         if kind == "datetime_type":
             continue  # a text is no datetime; what is wrong with the text follows

@@ -76,6 +76,9 @@ def test_every_broken_rule_is_named_but_not_the_id_that_may_be_missing(shop: Ser
     broken = without_id() | {"currency": "???", "customer_id": "a b"}
     document = problem_of(shop.place(broken, Idempotency_Key="key-3"), 422, "invalid-order")
     assert {error["where"] for error in document["errors"]} == {"currency", "customer_id"}
+    empty = order("bad") | {"currency": "???", "items": [], "colour": "red"}
+    document = problem_of(shop.place(empty), 422, "invalid-order")
+    assert {error["where"] for error in document["errors"]} == {"currency", "items", "colour"}
     too_much = without_id() | {
         "items": [{"sku": "t", "quantity": 10**6, "unit_price": 10**12}] * 10
     }

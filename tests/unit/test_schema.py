@@ -216,6 +216,19 @@ def test_an_order_that_breaks_the_schema_is_refused_by_name(
     assert [reason.where for reason in refused.value.reasons] == [place]
 
 
+@pytest.mark.parametrize(
+    ("items", "places"),
+    [([], ["items"]), ([{}], ["items[0].sku", "items[0].quantity", "items[0].unit_price"])],
+)
+def test_what_is_wrong_with_the_items_is_said_beside_what_is_wrong_before_them(
+    items: list[object], places: list[str]
+) -> None:
+    bad = ORDER | {"customer_id": "c d", "currency": "usd", "items": items}
+    with pytest.raises(InvalidOrder) as refused:
+        parse_order(as_json(bad))
+    assert [each.where for each in refused.value.reasons] == ["customer_id", "currency", *places]
+
+
 def test_the_total_fits_in_63_bits() -> None:
     most = [{"sku": "a", "quantity": 1_000_000, "unit_price": 10**12}] * 9
     rest = MAX_TOTAL - 9 * 10**18
