@@ -12,6 +12,7 @@ import asyncio
 import json
 import tempfile
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
@@ -19,7 +20,9 @@ from services.http.bodies import require_text
 from services.producer.door import Overrun
 from services.producer.feed import BACKLOG_SECONDS, CONFLICT
 from services.producer.jsonl_orders import TOO_LONG, read_id
+from services.producer.seen import Seen
 from services.producer.streams import LineSplitter
+from services.producer.whole import REJECTED_BEFORE
 from shared.errors import InvalidOrder, LedgerUnavailable, LedgerUncertain
 from shared.ledger.journal import Verdict
 from shared.schema import parse_order
@@ -84,6 +87,7 @@ class Bulk:
         self._refused = 0
         self._blank = 0
         self._first_skipped = 0
+        self._rejected = Seen()
 
     async def take(self, body: AsyncIterator[bytes]) -> None:
         """Take every line in, in order; return when the body has been read.
@@ -91,6 +95,10 @@ class Bulk:
         Once a line could not be accepted no later one is, so that a sender who sends the rest
         again keeps its order. A line without an answer was not accepted.
         """
+        with closing(self._rejected):
+            await self._take_all(body)
+
+    async def _take_all(self, body: AsyncIterator[bytes]) -> None:
         splitter = LineSplitter()
         size = ends = 0
         last = b"\n"
@@ -186,13 +194,23 @@ class Bulk:
             self._write_down(_Entry(self._first_skipped, None, error=why), skipped)
 
     def _parse(self, line: Line) -> _Entry:
-        if line.is_too_long:
-            return _Entry(line.number, None, code=422, error=str(TOO_LONG))
+        """Read a line's order, or refuse it: an id that was refused is so for the whole body."""
         try:
-            order, canonical = parse_order(line.text)
+            candidate = self._candidate(line)
         except InvalidOrder as error:
-            return _Entry(line.number, read_id(line.text), code=422, error=str(error))
-        return _Entry(line.number, order.order_id, self._intake.candidate(order, canonical))
+            order_id = read_id(line.text)
+            if order_id is not None:
+                self._rejected.add(order_id)
+            return _Entry(line.number, order_id, code=422, error=str(error))
+        return _Entry(line.number, candidate.order_id, candidate)
+
+    def _candidate(self, line: Line) -> Candidate:
+        if line.is_too_long:
+            raise InvalidOrder([TOO_LONG])
+        order, canonical = parse_order(line.text)
+        if self._rejected and order.order_id in self._rejected:
+            raise InvalidOrder([REJECTED_BEFORE])
+        return self._intake.candidate(order, canonical)
 
     async def _accept(self, entries: list[_Entry]) -> None:
         """Hand entries over as soon as there is room, or say why that cannot be."""

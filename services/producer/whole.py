@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from services.producer.source import Remarks, Source
 
 _APART = "the rows of an order must follow each other, each of them once; sort by order_id"
-_REJECTED_BEFORE = Reason("order_id", "was rejected before in this input; mend it there")
+REJECTED_BEFORE = Reason("order_id", "was rejected before in this input; mend it there")
 
 
 class Guard(Protocol):
@@ -72,7 +72,7 @@ class Remembered:
         """See the protocol. Every part after the first is refused."""
         if order_id in self._rejected:
             if isinstance(found, Accepted):
-                found = Rejected(found.place, found.order.order_id, [_REJECTED_BEFORE])
+                found = Rejected(found.place, found.order.order_id, [REJECTED_BEFORE])
         elif order_id in self._accepted:
             self._remarks.charge_in_part(order_id)
             self._rejected.add(order_id)
@@ -104,6 +104,6 @@ def refuse_again(source: Source) -> Source:
                 if found.order_id is not None:
                     rejected.add(found.order_id)
             elif rejected and isinstance(found, Accepted) and found.order.order_id in rejected:
-                yield Rejected(found.place, found.order.order_id, [_REJECTED_BEFORE])
+                yield Rejected(found.place, found.order.order_id, [REJECTED_BEFORE])
                 continue
             yield found

@@ -135,6 +135,20 @@ def test_bytes_that_are_not_utf_8_spoil_their_line_alone(shop: Server) -> None:
     assert "JSON" in found[1]["error"]
 
 
+def test_an_id_that_was_refused_is_not_accepted_from_a_later_line_of_the_body(
+    any_shop: Server,
+) -> None:
+    too_long = b'{"order_id": "again-3", "items": [' + b" " * MIB
+    bad = [line("again-1").replace(b'"USD"', b'"ZZZ"'), line("again-2")[:-2], too_long]
+    names = [f"again-{number}" for number in (1, 2, 3)]
+    found = any_shop.bulk(b"\n".join([line("again-0"), *bad, *map(line, [*names, "again-4"])]))
+    assert codes(found) == [(1, 202), *[(at, 422) for at in range(2, 8)], (8, 202)]
+    assert [each["order_id"] for each in found[1:7]] == names * 2
+    for answer in found[4:7]:
+        assert answer["error"] == "order_id: was rejected before in this input; mend it there"
+    assert codes(any_shop.bulk(b"\n".join(map(line, names)))) == [(1, 202), (2, 202), (3, 202)]
+
+
 @pytest.mark.parametrize("end", [b"", b"\n", b"\n" + line("after-it")])
 def test_a_line_of_more_than_a_mebibyte_is_refused_and_the_next_one_is_not(
     shop: Server, end: bytes
