@@ -74,9 +74,7 @@ class SqliteBackend:
         self._url = url
         self._patience = patience
         self._compiled: dict[tuple[sa.Insert, tuple[str, ...]], str] = {}
-        self._log_path = f"{self.path}-wal"
-        self._file: _File | None = None
-        self._log: _File | None = None
+        self._recognised: list[tuple[str, str, _File]] = []
 
     def create_engines(self) -> tuple[sa.Engine, sa.Engine]:
         """See the port. One engine, whose transactions begin as they are told."""
@@ -100,18 +98,26 @@ class SqliteBackend:
         return self.path.exists()
 
     def recognise(self) -> None:
-        """See the port. The log stays for as long as a connection is open, and one of ours is."""
-        self._file = _find(self.path, emptied=False)
-        self._log = _find(self._log_path)
+        """See the port. Log and index stay for as long as a connection is open, and ours is."""
+        there = [(what, path, _find(path)) for what, path in self._files]
+        self._recognised = [(what, path, file) for what, path, file in there if file is not None]
 
     def gone(self) -> str | None:
         """See the port. An open file goes on when its name is gone, and what it gets is lost."""
-        # One that was emptied in place goes on in its log alone, until somebody starts anew.
-        if self._file is not None and _find(self.path, emptied=False) != self._file:
-            return "its file"
-        if self._log is not None and _find(self._log_path) != self._log:
-            return "the log beside its file"
+        for what, path, file in self._recognised:
+            if _find(path) != file:
+                return what
         return None
+
+    @property
+    def _files(self) -> list[tuple[str, str]]:
+        """What SQLite keeps; who has another index than the others shares no locks with them."""
+        path = str(self.path)
+        return [
+            ("its file", path),
+            ("the log beside its file", f"{path}-wal"),
+            ("the index of its log", f"{path}-shm"),
+        ]
 
     @staticmethod
     def read_identity(connection: sa.Connection) -> str | None:
@@ -281,13 +287,16 @@ class SqliteBackend:
         return next(known, f"cannot be used: {said(error)}; see to its file")
 
 
-def _find(path: Path | str, *, emptied: bool = True) -> _File | None:
-    """Device and inode of what has this name; with ``emptied`` even if it has no contents."""
+def _find(path: str) -> _File | None:
+    """What has this name, if anything has."""
     try:
         found = os.stat(path)  # noqa: PTH116  asked with every transaction
     except OSError:
         return None
-    return (found.st_dev, found.st_ino) if emptied or found.st_size else None
+    # One that was emptied in place goes on in its log alone, until somebody starts anew; a log is
+    # empty until the first commit.
+    is_empty = found.st_size == 0 and not path.endswith("-wal")
+    return None if is_empty else (found.st_dev, found.st_ino)
 
 
 def _prepare(connection: Any, _record: object) -> None:  # noqa: ANN401  DBAPI is untyped

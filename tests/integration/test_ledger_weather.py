@@ -231,14 +231,20 @@ def test_what_customers_order_is_for_the_owner_of_the_ledger_alone(orderly: Orde
     assert finish(running).code == 0
 
 
-def test_a_log_that_was_taken_away_takes_no_acknowledged_order_along(server: Server) -> None:
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [("orderly.db-wal", "the log beside its file"), ("orderly.db-shm", "the index of its log")],
+)
+def test_a_log_that_was_taken_away_takes_no_acknowledged_order_along(
+    server: Server, name: str, what: str
+) -> None:
     server.start()
     assert server.place(order("a-1")).status_code == 202
     server.settle()
-    server.ledger.with_name("orderly.db-wal").unlink()
-    # What is written now is lost if the service dies: so nobody hears that it was accepted.
+    server.ledger.with_name(name).unlink()
+    # What is written now may be lost: so nobody hears that it was accepted.
     document = problem_of(server.place(order("a-2")), 503, "ledger-unavailable")
-    assert "the log beside its file was deleted or replaced" in document["detail"]
+    assert f"{what} was deleted or replaced" in document["detail"]
     eventually(lambda: server.client.get("/readyz").status_code == 503)
     server.stop()
     assert server.orderly.json("run")["verified"] is True
