@@ -59,6 +59,9 @@ class Backend(Protocol):
     def gone(self) -> str | None:
         """Name what was recognised and is no longer in place, as far as that is told at once."""
 
+    def close(self, *engines: sa.Engine) -> None:
+        """Give every connection back, unless that would harm what is in place of the ledger."""
+
     def read_identity(self, connection: sa.Connection) -> str | None:
         """Read the id of the ledger that a transaction has before it, and bind it to that one."""
 

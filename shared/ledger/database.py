@@ -161,8 +161,7 @@ class Database:
 
     def close(self) -> None:
         """Give every connection back."""
-        self._reader.dispose()
-        self._writer.dispose()
+        self.backend.close(self._reader, self._writer)
 
     def _check_place(self) -> None:
         gone = self.backend.gone()

@@ -266,6 +266,12 @@ class PostgresBackend:
         _begin(connection, "; SELECT ledger_id FROM ledger" if self._is_recognised else "")
 
     @staticmethod
+    def close(*engines: sa.Engine) -> None:
+        """See the port."""
+        for engine in engines:
+            engine.dispose()
+
+    @staticmethod
     def gone() -> str | None:
         """See the port. What is in place of it is found out by its id."""
         return None

@@ -15,14 +15,12 @@ from sqlalchemy.dialects import sqlite
 
 from shared.errors import LedgerUnavailable
 from shared.ledger.backend import BUSY_SECONDS, Trouble
+from shared.ledger.sqlite_files import Files
 from shared.ledger.turns import turn
 from shared.texts import said
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-_File = tuple[int, int]
-"""A file whatever its name: device and inode."""
 
 _DIALECT = sqlite.dialect()
 _PRAGMAS = (
@@ -74,7 +72,8 @@ class SqliteBackend:
         self._url = url
         self._patience = patience
         self._compiled: dict[tuple[sa.Insert, tuple[str, ...]], str] = {}
-        self._recognised: list[tuple[str, str, _File]] = []
+        self._files = Files(self.path)
+        self._opened: set[sqlite3.Connection] = set()
 
     def create_engines(self) -> tuple[sa.Engine, sa.Engine]:
         """See the port. One engine, whose transactions begin as they are told."""
@@ -86,9 +85,20 @@ class SqliteBackend:
             # An error's text may reach a log, and what is bound are orders.
             hide_parameters=True,
         )
-        sa.event.listen(engine, "connect", _prepare)
+        sa.event.listen(engine, "connect", self._prepare)
+        sa.event.listen(engine, "close", lambda closed, _: self._opened.discard(closed))
         sa.event.listen(engine, "begin", _begin)
         return engine, engine.execution_options(begin="BEGIN IMMEDIATE")
+
+    def _prepare(self, connection: Any, _record: object) -> None:  # noqa: ANN401  DBAPI is untyped
+        self._opened.add(connection)
+        # The driver must not begin transactions by itself: it would begin them as readers, and a
+        # reader that turns writer fails at once when another has written since.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in _PRAGMAS:
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
 
     def hurry(self) -> None:
         """See the port. There is no server."""
@@ -98,26 +108,18 @@ class SqliteBackend:
         return self.path.exists()
 
     def recognise(self) -> None:
-        """See the port. Log and index stay for as long as a connection is open, and ours is."""
-        there = [(what, path, _find(path)) for what, path in self._files]
-        self._recognised = [(what, path, file) for what, path, file in there if file is not None]
+        """See the port."""
+        self._files.recognise()
 
     def gone(self) -> str | None:
-        """See the port. An open file goes on when its name is gone, and what it gets is lost."""
-        for what, path, file in self._recognised:
-            if _find(path) != file:
-                return what
-        return None
+        """See the port."""
+        return self._files.gone()
 
-    @property
-    def _files(self) -> list[tuple[str, str]]:
-        """What SQLite keeps; who has another index than the others shares no locks with them."""
-        path = str(self.path)
-        return [
-            ("its file", path),
-            ("the log beside its file", f"{path}-wal"),
-            ("the index of its log", f"{path}-shm"),
-        ]
+    def close(self, *engines: sa.Engine) -> None:
+        """See the port."""
+        if not self._files.leave_open(self._opened):
+            for engine in engines:
+                engine.dispose()
 
     @staticmethod
     def read_identity(connection: sa.Connection) -> str | None:
@@ -285,28 +287,6 @@ class SqliteBackend:
         text = str(error).lower()
         known = (remedy for sign, remedy in _REMEDIES.items() if sign in text)
         return next(known, f"cannot be used: {said(error)}; see to its file")
-
-
-def _find(path: str) -> _File | None:
-    """What has this name, if anything has."""
-    try:
-        found = os.stat(path)  # noqa: PTH116  asked with every transaction
-    except OSError:
-        return None
-    # One that was emptied in place goes on in its log alone, until somebody starts anew; a log is
-    # empty until the first commit.
-    is_empty = found.st_size == 0 and not path.endswith("-wal")
-    return None if is_empty else (found.st_dev, found.st_ino)
-
-
-def _prepare(connection: Any, _record: object) -> None:  # noqa: ANN401  DBAPI is untyped
-    # The driver must not begin transactions by itself: it would begin them as readers, and a
-    # reader that turns writer fails at once when another has written since.
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    for pragma in _PRAGMAS:
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
 
 
 def _begin(connection: sa.Connection) -> None:

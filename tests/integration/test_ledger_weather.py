@@ -268,3 +268,25 @@ def test_a_file_that_was_emptied_in_place_is_not_served(server: Server) -> None:
     os.truncate(server.ledger, 0)
     problem_of(server.place(order("a-2")), 503, "ledger-unavailable")
     eventually(lambda: server.client.get("/readyz").status_code == 503)
+
+
+@pytest.mark.parametrize("taken", ["orderly.db-shm", "orderly.db"])
+def test_who_lost_its_ledger_takes_no_order_of_its_successor_along(
+    server: Server, orderly: Orderly, taken: str
+) -> None:
+    server.start()
+    assert server.place(order("a-1")).status_code == 202
+    server.settle()
+    for path in orderly.ledger.parent.glob(f"{taken}*"):
+        path.rename(orderly.folder / path.name)
+    with closing(Server(orderly)) as successor:
+        successor.start()
+        assert successor.place(order("b-1")).status_code == 202
+        successor.settle()
+        successor.send(signal.SIGKILL)  # it leaves its log behind
+        successor.wait()
+        problem_of(server.place(order("a-2")), 503, "ledger-unavailable")
+    server.stop()  # it had its ledger open for longest: what it leaves is what stays
+    kept = {"b-1": "paid"} if taken == "orderly.db" else {"a-1": "paid", "b-1": "paid"}
+    assert orderly.books().status == kept
+    assert orderly.json("verify")["ok"] is True
