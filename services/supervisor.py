@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from services.nursery import WorkerProcess, reap
 from services.payment import worker as payment
+from services.payment.rounds import NO_ROOM
 from services.payment.vitals import Vitals
 from services.signals import withheld
 from services.slots import Loss, Vacancy, Worker
@@ -187,7 +188,7 @@ class Supervisor:
         worker.before = worker.meter
         worker.vitals = Vitals([0] * Vitals.SIZE)
         worker.restarts += 1
-        rest = worker.put_off() if worker.process.exitcode == payment.NO_ROOM else 0.0
+        rest = worker.put_off() if worker.process.exitcode == NO_ROOM else 0.0
         worker.vacancy = Vacancy(Loss(worker.slot, culprit, why), time.monotonic() + rest)
         self._fill(worker, worker.vacancy)
 
@@ -225,10 +226,12 @@ class Supervisor:
 
 def _is_fault(process: SpawnProcess) -> bool:
     """Whether a process ended by itself, rather than by somebody's signal."""
-    return process.exitcode not in {0, payment.NO_ROOM, -signal.SIGKILL, -signal.SIGTERM}
+    return process.exitcode not in {0, NO_ROOM, -signal.SIGKILL, -signal.SIGTERM}
 
 
 def _describe(exit_code: int | None) -> str:
     if exit_code is not None and exit_code < 0:
         return f"killed by {signal.Signals(-exit_code).name}"
+    if exit_code == NO_ROOM:
+        return "had no room left; see what it said before"
     return f"ended with exit code {exit_code}"

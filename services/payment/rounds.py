@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
@@ -23,6 +25,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 log = Logger("payment")
+
+NO_ROOM = os.EX_TEMPFAIL
+"""The exit code of a worker that has no room: no threads, no descriptors, no memory."""
+
+SPENT_SECONDS = 2.0
 
 TROUBLE_SECONDS = 0.5
 """The wait after trouble with the ledger or a batch, before the partition is tried again."""
@@ -82,6 +89,7 @@ class Rounds:
         self._settler = settler
         self._vitals = vitals
         self._batch_size = batch_size
+        self._spent_since: float | None = None
         self._is_in_trouble = False
         self._mishaps = Mishaps(log, "failure not counted")
         self.agenda = Agenda()
@@ -102,6 +110,7 @@ class Rounds:
             if not self._is_in_trouble:
                 self._is_in_trouble = True  # said once, until it is over
                 log.warning("ledger unavailable", error=str(error) or type(error).__name__)
+            self._leave_if_spent()
             self._try_again()
             return None
         except Exception as error:
@@ -118,6 +127,22 @@ class Rounds:
             self.agenda.add(stint.partition, stint.due)
         return stint.delivery
 
+    def _leave_if_spent(self) -> None:
+        """Make way for another worker where this one has no descriptor left, and will get none.
+
+        A gateway of one's own may leak them; that looks like trouble of the ledger.
+        """
+        now = time.monotonic()
+        if _has_room():
+            self._spent_since = None
+        elif self._spent_since is None:
+            self._spent_since = now
+        elif now - self._spent_since > SPENT_SECONDS:
+            why = "it has no descriptor left to open a file with (ulimit -n)"
+            log.warning("worker makes way for another one", why=why)
+            sys.stderr.flush()
+            os._exit(NO_ROOM)
+
     def _count_failure(self, reason: str) -> None:
         partition = self._vitals.partition
         if partition is not None:
@@ -129,3 +154,12 @@ class Rounds:
         partition = self._vitals.partition
         if partition is not None:
             self.agenda.add(partition, time.monotonic() + TROUBLE_SECONDS)
+
+
+def _has_room() -> bool:
+    """Whether this process can open one file more."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError:
+        return False
+    return True

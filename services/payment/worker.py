@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from services.payment.gateway import load_gateway
 from services.payment.hold import HOLD_SECONDS
-from services.payment.rounds import TROUBLE_SECONDS, Rounds
+from services.payment.rounds import NO_ROOM, TROUBLE_SECONDS, Rounds
 from services.payment.settle import Settler
 from services.payment.vitals import BEAT_SECONDS
 from services.process import follow_parent, leave_signals_to_parent
@@ -31,10 +31,6 @@ log = Logger("payment")
 
 IDLE_SECONDS = 0.25
 """The longest wait for a message: so often a worker shows that it is alive."""
-
-
-NO_ROOM = os.EX_TEMPFAIL
-"""The exit code of a worker that its machine had no room for: no threads, descriptors, memory."""
 
 
 @dataclass(frozen=True)

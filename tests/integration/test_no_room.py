@@ -101,3 +101,33 @@ def test_the_first_thing_to_be_said_may_come_when_nothing_can_be_opened_any_more
 def states_unheard(server: Server) -> list[str]:
     """What workers do, asked of the ledger: no request is logged for it."""
     return [state for (state,) in server.query("SELECT state FROM workers")]
+
+
+_LEAKING = """
+import os
+import resource
+
+from services.payment.gateway import PAID
+
+LEAKED = []
+
+
+class Leaking:
+    def charge(self, charge):
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (200, hard))
+        LEAKED.extend(os.open(os.devnull, os.O_RDONLY) for _ in range(3))
+        return PAID
+"""
+
+
+def test_a_worker_whose_gateway_leaks_descriptors_makes_way_for_another_one(
+    orderly: Orderly,
+) -> None:
+    (orderly.folder / "leaking.py").write_text(_LEAKING)
+    orderly.environment |= {"PAYMENT_GATEWAY": "leaking:Leaking", "BATCH_SIZE": "10"}
+    result = orderly("run", "--orders", "300", "--seed", "4", "--workers", "1", "--json")
+    assert result.code == 0, result.err
+    assert (result.json["paid"], result.json["verified"]) == (300, True)
+    assert "worker makes way for another one" in result.err
+    assert "no descriptor left to open a file with" in result.err
