@@ -60,6 +60,21 @@ def check_bytes(file: str, line: Line, wanted: str) -> None:
         )
 
 
+def check_json(file: str, line: Line) -> None:
+    """Refuse a JSON array by its first line.
+
+    Raises:
+        InputError: Says so, and what can be done.
+    """
+    check_bytes(file, line, "it must be JSON Lines")
+    text = line.text.strip()
+    if text.startswith((b"[{", b"[ {")) or (text == b"[" and not line.is_last):
+        raise InputError(
+            f"{file}, line {line.number}: JSON Lines has one order a line, and this is a JSON "
+            "array; write it so: jq -c '.[]'"
+        )
+
+
 def check_header(file: str, line: Line) -> None:
     """Refuse a CSV whose first line is not the header.
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from services.producer.csv_rows import COLUMNS, Flaw, Row, bare, lines_of, read_rows
-from services.producer.source import PAUSE, Accepted, CutOff, Place, Rejected
+from services.producer.source import PAUSE, Accepted, CutOff, Place, Rejected, of_line
 from shared.currencies import MINOR_DIGITS
 from shared.errors import InvalidOrder, Reason
 from shared.reasons import bounded
@@ -208,4 +208,4 @@ class _Group:
 
 
 def _cut_off(number: int, why: str) -> Reason:
-    return Reason(f"line {number}", f"is cut off: {why}")
+    return Reason(f"line {number}", of_line(why))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from services.producer.csv_quotes import join_rows
 from services.producer.jsonl_orders import TOO_LONG
-from services.producer.source import NOT_UTF8, PAUSE, CutOff
+from services.producer.source import NOT_UTF8, PAUSE, CutOff, of_line
 from shared.errors import Reason
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def _flaw(line: Line, text: str, columns: list[str] | None, cut: str | None) -> 
     elif line.is_too_long:
         reason = TOO_LONG._replace(where=where)
     elif cut is not None:
-        reason = Reason(where, f"is cut off: {cut}")
+        reason = Reason(where, of_line(cut))
     elif line.doubt and line.doubt != line.number:
         reason = Reason(where, f"may be text: the quotes from line {line.doubt} on do not match")
     elif line.parted:

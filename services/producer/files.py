@@ -10,7 +10,7 @@ from contextlib import closing, suppress
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from services.producer.beginnings import check_bytes, check_header
+from services.producer.beginnings import check_header, check_json
 from services.producer.csv_orders import parse_csv
 from services.producer.jsonl_orders import parse_jsonl
 from services.producer.order_runs import find_apart
@@ -93,7 +93,8 @@ class Input:
         if not beginning:
             return
         if self._is_jsonl(beginning[0]):
-            yield from refuse_again(parse_jsonl(self.name, chain(beginning, content)))
+            orders = parse_jsonl(self.name, chain(beginning, content), self.remarks)
+            yield from refuse_again(orders)
         elif self.size is None:
             with closing(Remembered(self.remarks)) as guard:
                 yield from parse_csv(self.name, content, guard, self.remarks)
@@ -121,7 +122,7 @@ class Input:
             if not line.text.strip():
                 continue
             if self._is_jsonl(line):
-                check_bytes(self.name, line, "it must be JSON Lines")
+                check_json(self.name, line)
             elif line.cut is None:
                 check_header(self.name, line)
             yield line

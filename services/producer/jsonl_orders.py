@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic_core import from_json
 
-from services.producer.source import PAUSE, Accepted, CutOff, Place, Rejected
+from services.producer.source import NOT_UTF8, PAUSE, Accepted, CutOff, Place, Rejected, of_line
 from services.producer.streams import LINE_BYTES
 from shared.errors import InvalidOrder, Reason
 from shared.schema import parse_order
@@ -16,23 +16,30 @@ from shared.weight import check_weight
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from services.producer.source import Source, _Pause
+    from services.producer.source import Remarks, Source, _Pause
     from services.producer.streams import Line
 
 _ID = re.compile(rb'"order_id"\s*:\s*"([A-Za-z0-9._:-]{1,64})"')
+_OPENING, _CLOSING = (b"{", b"["), (b"}", b"]")
 _SEEN = 4096
 """Bytes in which an id is looked for where the line cannot be parsed."""
 
 TOO_LONG = Reason("line", f"must have at most {LINE_BYTES:,} bytes")
 
 
-def parse_jsonl(file: str, content: Iterable[Line | _Pause]) -> Source:
+def parse_jsonl(file: str, content: Iterable[Line | _Pause], remarks: Remarks) -> Source:
     """Yield each line's order; blank lines are passed over.
+
+    Args:
+        file: The input's name.
+        content: Its lines.
+        remarks: Takes note of an order that goes on after its line.
 
     Raises:
         CutOff: A line is not UTF-8, or the last one ends in the middle; its order has been
             yielded as rejected.
     """
+    opened = 0
     for line in content:
         if line is PAUSE:
             yield PAUSE
@@ -46,27 +53,48 @@ def parse_jsonl(file: str, content: Iterable[Line | _Pause]) -> Source:
         if not line.text.strip():
             continue
         if line.cut is not None:
-            yield Rejected(place, read_id(line.text), [Reason("line", f"is cut off: {line.cut}")])
+            yield Rejected(place, read_id(line.text), [Reason("line", of_line(line.cut))])
             continue
         try:
             order, canonical = parse_order(line.text)
         except InvalidOrder as error:
-            yield Rejected(place, read_id(line.text), error.reasons)
-            _check_whole(line)
+            cut = _what_cuts(line)
+            reasons = [Reason("line", of_line(cut))] if cut == NOT_UTF8 else error.reasons
+            yield Rejected(place, read_id(line.text), reasons)
+            opened = _spread(line, opened, remarks)
+            if cut is not None:
+                raise CutOff(cut, line.number) from None
         else:
             yield Accepted(place, order, canonical)
 
 
-def _check_whole(line: Line) -> None:
+def _spread(line: Line, opened: int, remarks: Remarks) -> int:
+    """Return the line's number if it may be the first of an order on several lines.
+
+    Args:
+        line: It is no order.
+        opened: The number of the latest such line.
+        remarks: Takes note where this one goes on with that.
+    """
+    text = line.text.strip()
+    begins = text.startswith(_OPENING)
+    if 0 < opened == line.number - 1 and not begins:
+        remarks.find_spread(opened)
+    return line.number if begins and not text.endswith(_CLOSING) else 0
+
+
+def _what_cuts(line: Line) -> str | None:
+    """Find out whether a line that is no order is the end of what can be read, and why."""
     try:
         line.text.decode()
     except UnicodeDecodeError:
-        raise CutOff("bytes that are not UTF-8", line.number) from None
+        return NOT_UTF8
     if line.is_last:
         try:
             from_json(line.text)
         except ValueError:
-            raise CutOff("the last line ends in the middle", line.number) from None
+            return "the last line ends in the middle"
+    return None
 
 
 def read_id(text: bytes) -> str | None:

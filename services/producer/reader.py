@@ -77,8 +77,11 @@ class Reader:
     def _run(self) -> None:
         try:
             for each in self._inputs:
+                before = self._feed.received
                 try:
-                    self._consume(each.orders(), each.name)
+                    is_whole = self._consume(each.orders(), each.name)
+                    if is_whole and self._feed.received == before:
+                        self.notes.append(f"{each.name}: there are no orders in it")
                 finally:
                     self._note(each)
             if self._orders:
@@ -89,15 +92,18 @@ class Reader:
         except BaseException as error:  # noqa: BLE001  raised again by check()
             self._bug = error
 
-    def _consume(self, source: Source, name: str) -> None:
+    def _consume(self, source: Source, name: str) -> bool:
+        """Take in a source; return whether it was taken in to its end."""
         if self._rate:
             source = at_rate(source, self._rate, self._stop)
         try:
-            if not self._feed.consume(source):
-                self.problems.append(f"{name}: stopped before its end")
+            if self._feed.consume(source):
+                return True
+            self.problems.append(f"{name}: stopped before its end")
         except CutOff as cut:
             place = f"{name}, line {cut.line}" if cut.line else name
-            self.problems.append(f"{place}: input cut off: {cut}")
+            self.problems.append(f"{place}: {cut.said}")
+        return False
 
     def _note(self, source: Input) -> None:
         self.notes += source.remarks.notes(source.name)

@@ -57,10 +57,19 @@ class Stopped(Exception):
 
 
 NOT_UTF8 = "bytes that are not UTF-8"
+SPREAD = (
+    "JSON Lines has one order a line, and this goes on in the next: write it so with jq -c ., or "
+    "an array with jq -c '.[]'"
+)
 _REMEDIES = {
     NOT_UTF8: "if it is Latin-1 or Windows-1252, convert it: iconv -f WINDOWS-1252 -t UTF-8",
     "quote": "mend that, and run it again: what was accepted is not charged twice",
 }
+
+
+def of_line(why: str) -> str:
+    """Say of a line what ended the input there: not all that cannot be read was cut off."""
+    return f"has {why}" if why == NOT_UTF8 else f"is cut off: {why}"
 
 
 class CutOff(Exception):
@@ -81,6 +90,13 @@ class CutOff(Exception):
         remedy = next((what for sign, what in _REMEDIES.items() if sign in self.why), None)
         return self.why if remedy is None else f"{self.why}; {remedy}"
 
+    @property
+    def said(self) -> str:
+        """The same, as what became of the input."""
+        if self.why == NOT_UTF8:
+            return f"has {self}; it was read up to there"
+        return f"input cut off: {self}"
+
 
 class Remarks:
     """What a person should hear of an input that was read, beside its orders."""
@@ -88,6 +104,7 @@ class Remarks:
     def __init__(self) -> None:
         self._left_out: dict[str, list[int]] = {}
         self._counts: Counter[str] = Counter()
+        self._spread = 0
         self._in_part: list[str] = []
         self._in_part_count = 0
 
@@ -98,6 +115,10 @@ class Remarks:
         if len(shown) < _SHOWN:
             shown.append(line)
 
+    def find_spread(self, line: int) -> None:
+        """Note that an object of JSON goes on after its line."""
+        self._spread = self._spread or line
+
     def charge_in_part(self, order_id: str) -> None:
         """Note an order that was accepted before the rest of its rows came."""
         self._in_part_count += 1
@@ -105,8 +126,9 @@ class Remarks:
             self._in_part.append(order_id)
 
     def notes(self, file: str) -> list[str]:
-        """Say what was left out."""
-        return [
+        """Say what was left out, and which line holds the beginning of an order only."""
+        spread = [f"{file}, line {self._spread}: {SPREAD}"] if self._spread else []
+        return spread + [
             f"{file}, {'line' if len(lines) == 1 else 'lines'} "
             f"{_listed(lines, self._counts[what])}: left out {_LEFT_OUT[what]}"
             for what, lines in self._left_out.items()

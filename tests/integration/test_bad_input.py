@@ -57,9 +57,12 @@ def test_damaged_files_among_good_ones_cost_only_what_they_cut(orderly: Orderly)
     names = sorted(damaged | whole)
     result = orderly("run", *names, "--json")
     assert result.code == 1, result
-    told = [text for text in result.err.splitlines() if "input cut off: " in text]
+    words = "input cut off: ", "bytes that are not UTF-8; if it is Latin-1"
+    told = [text for text in result.err.splitlines() if any(word in text for word in words)]
     assert [text.split(",")[0] for text in told] == [f"orderly: {name}" for name in damaged]
-    assert len(result.err.splitlines()) == len(told) + 2  # and two of the rejected orders
+    # And two of the rejected orders, one of the file that is empty.
+    assert len(result.err.splitlines()) == len(told) + 3
+    assert "orderly: no.jsonl: there are no orders in it" in result.err.splitlines()
     assert_counts(result.json, created=10, duplicates=0, rejected=5)
     assert accepted(orderly) == {"first", "a1", "a2", "b1", "c1", "c2", "d1", "e1", "f1", "last"}
 
@@ -120,8 +123,59 @@ def test_a_run_that_cannot_begin_is_refused_before_it_takes_anything_in(
 
 def test_an_input_without_orders_is_a_run_of_none(orderly: Orderly) -> None:
     write(orderly.folder, {"empty.jsonl": b"", "header.csv": csv_of()})
-    report = orderly.json("run", "empty.jsonl", "header.csv", "-", "/dev/null")
-    assert_counts(report, created=0, duplicates=0, rejected=0)
+    result = orderly("run", "empty.jsonl", "header.csv", "-", "/dev/null", "--json", stdin=b"")
+    assert result.code == 0, result
+    assert_counts(result.json, created=0, duplicates=0, rejected=0)
+    names = ("empty.jsonl", "header.csv", "standard input", "/dev/null")
+    said = [f"{name}: there are no orders in it" for name in names]
+    assert result.err.splitlines() == [f"orderly: {each}" for each in said]
+    assert orderly("run", "empty.jsonl").out.splitlines()[-1:] == said[:1]
+
+
+def test_bytes_that_are_not_utf_8_are_named_by_their_line_with_the_remedy(
+    orderly: Orderly,
+) -> None:
+    latin = {
+        "latin.csv": csv_of(row("c1"), row("c2", sku="caf\xe9"), row("c3")),
+        "latin.jsonl": (line("d1") + line("d2").replace("S-1", "caf\xe9") + line("d3")).encode(),
+    }
+    write(orderly.folder, {name: each.decode().encode("latin-1") for name, each in latin.items()})
+    for name, number in (("latin.csv", 3), ("latin.jsonl", 2)):
+        result = orderly("run", name, "--rejects", "no.jsonl")
+        assert result.code == 1, result
+        assert result.err == (
+            f"orderly: {name}, line {number}: has bytes that are not UTF-8; if it is Latin-1 or "
+            "Windows-1252, convert it: iconv -f WINDOWS-1252 -t UTF-8; it was read up to there\n"
+        )
+        (rejected,) = rejects(orderly.folder / "no.jsonl")
+        assert rejected["reasons"][0].endswith(": has bytes that are not UTF-8")
+    assert accepted(orderly) == {"c1", "d1"}
+
+
+def test_json_over_several_lines_is_told_once_that_an_order_is_a_line(orderly: Orderly) -> None:
+    orders = [json.loads(line("p1")), json.loads(line("p2"))]
+    pretty = "".join(json.dumps(each, indent=2) + "\n" for each in orders)
+    tea = line("p3").replace('"items"', '\n"items"')
+    write(orderly.folder, {"pretty.jsonl": pretty.encode(), "tea.jsonl": tea.encode()})
+    for name in ("pretty.jsonl", "tea.jsonl"):
+        result = orderly("run", name)
+        assert (result.code, result.err) == (0, ""), result
+        (told,) = [text for text in result.out.splitlines() if "JSON Lines" in text]
+        assert told.startswith(f"{name}, line 1: JSON Lines has one order a line")
+        assert "jq -c ." in told
+    separated = ",\n".join(map(json.dumps, orders))
+    arrays = {
+        "array.jsonl": json.dumps(orders, indent=2) + "\n",
+        "flat.ndjson": json.dumps(orders),
+        "lines.jsonl": f"[\n{separated}\n]\n",
+    }
+    write(orderly.folder, {name: text.encode() for name, text in arrays.items()})
+    for name in arrays:
+        assert_refused(orderly("run", name), f"{name}, line 1: ", "JSON array", "jq -c '.[]'")
+    broken = line("o1")[:-9] + "\n" + line("o2")
+    write(orderly.folder, {"broken.jsonl": broken.encode()})
+    assert "JSON Lines" not in orderly("run", "broken.jsonl").out
+    assert accepted(orderly) == {"o2"}
 
 
 def test_a_file_without_permission_is_refused(orderly: Orderly) -> None:

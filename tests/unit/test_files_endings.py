@@ -57,7 +57,7 @@ def test_csv_bytes_that_are_not_utf8_end_the_input_at_their_order(
     found = read(csv_of(row("o1"), row("o2")) + tail + row("after").encode())
     assert found.ids == ids
     assert found.rejected_ids == [cut_id]
-    assert found.why == ["line 4: is cut off: bytes that are not UTF-8"]
+    assert found.why == ["line 4: has bytes that are not UTF-8"]
     assert found.cut is not None
 
 
