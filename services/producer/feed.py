@@ -11,12 +11,14 @@ from shared.ledger.journal import Verdict
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from services.producer.intake import Intake
     from services.producer.rejects import Rejects
     from services.producer.source import Incoming, Place, Source
     from shared.ledger.journal import Appended, Candidate
+
+    Hear = Callable[[Verdict, str], None]
 
 BLOCK_BYTES = 4 * 1024 * 1024
 BACKLOG_SECONDS = 0.02
@@ -43,6 +45,7 @@ class Feed:
         self._block: list[Candidate] = []
         self._places: list[Place] = []
         self._block_bytes = 0
+        self._hear: Hear | None = None
         self.created = 0
         self.duplicates = 0
         self.ends: dict[int, int] = {}
@@ -57,15 +60,20 @@ class Feed:
         """See the attributes."""
         return self.created + self.duplicates + self.rejected
 
-    def consume(self, source: Source) -> bool:
+    def consume(self, source: Source, hear: Hear | None = None) -> bool:
         """Take in a source; return whether it was taken in to its end.
 
         What was gathered before an error is journalled before the error goes on.
+
+        Args:
+            source: What to take in.
+            hear: Hears of each order what became of it, and its id.
 
         Raises:
             LedgerUnavailable: The last block was not accepted.
             InputError, CutOff: As the source does.
         """
+        self._hear = hear
         try:
             is_whole = self._take_all(source)
         finally:
@@ -115,6 +123,9 @@ class Feed:
         # Counted before anything is written down, which may fail.
         self.created += appended.verdicts.count(Verdict.CREATED)
         self.duplicates += appended.verdicts.count(Verdict.DUPLICATE)
+        if self._hear is not None:
+            for verdict, candidate in zip(appended.verdicts, block, strict=True):
+                self._hear(verdict, candidate.order_id)
         for verdict, candidate, place in zip(appended.verdicts, block, places, strict=True):
             if verdict is Verdict.CONFLICT:
                 self._rejects.add(Rejected(place, candidate.order_id, [CONFLICT]))

@@ -35,6 +35,7 @@ class Input:
         name: What to call it.
         size: Its bytes on disk, or None for a stream.
         remarks: What a person should hear of it besides, once it has been read.
+        is_csv: Whether it is CSV; known when the first order comes.
 
     Raises:
         InputError: It cannot be opened, or does not begin as CSV or JSONL of orders do.
@@ -42,6 +43,7 @@ class Input:
 
     def __init__(self, path: str, wake: int) -> None:
         self.remarks = Remarks()
+        self.is_csv = False
         self._start = 0
         self._wake = wake
         self._is_standard = path == STANDARD_INPUT
@@ -95,7 +97,9 @@ class Input:
         if self._is_jsonl(beginning[0]):
             orders = parse_jsonl(self.name, chain(beginning, content), self.remarks)
             yield from refuse_again(orders)
-        elif self.size is None:
+            return
+        self.is_csv = True
+        if self.size is None:
             with closing(Remembered(self.remarks)) as guard:
                 yield from parse_csv(self.name, content, guard, self.remarks)
         else:

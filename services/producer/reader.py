@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import threading
+from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING
 
 from services.producer import synthetic
 from services.producer.feed import Feed, at_rate
 from services.producer.source import CutOff
+from services.producer.whole import Over
 from shared.errors import LedgerUnavailable, OrderlyError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from services.producer.feed import Hear
     from services.producer.files import Input
     from services.producer.source import Source
 
@@ -76,14 +80,7 @@ class Reader:
 
     def _run(self) -> None:
         try:
-            for each in self._inputs:
-                before = self._feed.received
-                try:
-                    is_whole = self._consume(each.orders(), each.name)
-                    if is_whole and self._feed.received == before:
-                        self.notes.append(f"{each.name}: there are no orders in it")
-                finally:
-                    self._note(each)
+            self._read_inputs()
             if self._orders:
                 orders = synthetic.orders(self._orders, self._seed)
                 self._consume(orders, "generator")
@@ -92,12 +89,25 @@ class Reader:
         except BaseException as error:  # noqa: BLE001  raised again by check()
             self._bug = error
 
-    def _consume(self, source: Source, name: str) -> bool:
+    def _read_inputs(self) -> None:
+        with closing(Over()) as over:
+            for each in self._inputs:
+                before = self._feed.received
+                hear = partial(over.hear, each) if len(self._inputs) > 1 else None
+                source = over.guard(each) if hear else each.orders()
+                try:
+                    is_whole = self._consume(source, each.name, hear)
+                    if is_whole and self._feed.received == before:
+                        self.notes.append(f"{each.name}: there are no orders in it")
+                finally:
+                    self._note(each)
+
+    def _consume(self, source: Source, name: str, hear: Hear | None = None) -> bool:
         """Take in a source; return whether it was taken in to its end."""
         if self._rate:
             source = at_rate(source, self._rate, self._stop)
         try:
-            if self._feed.consume(source):
+            if self._feed.consume(source, hear):
                 return True
             self.problems.append(f"{name}: stopped before its end")
         except CutOff as cut:
@@ -107,5 +117,4 @@ class Reader:
 
     def _note(self, source: Input) -> None:
         self.notes += source.remarks.notes(source.name)
-        if problem := source.remarks.problem(source.name):
-            self.problems.append(problem)
+        self.problems += source.remarks.problems(source.name)

@@ -107,6 +107,8 @@ class Remarks:
         self._spread = 0
         self._in_part: list[str] = []
         self._in_part_count = 0
+        self._over: list[str] = []
+        self._over_count = 0
 
     def leave_out(self, what: str, line: int) -> None:
         """Note a row that is none of an order."""
@@ -125,6 +127,12 @@ class Remarks:
         if len(self._in_part) < _SHOWN:
             self._in_part.append(order_id)
 
+    def come_over(self, order_id: str) -> None:
+        """Note an order of which an earlier input had other rows, and was taken in."""
+        self._over_count += 1
+        if len(self._over) < _SHOWN:
+            self._over.append(order_id)
+
     def notes(self, file: str) -> list[str]:
         """Say what was left out, and which line holds the beginning of an order only."""
         spread = [f"{file}, line {self._spread}: {SPREAD}"] if self._spread else []
@@ -133,6 +141,19 @@ class Remarks:
             f"{_listed(lines, self._counts[what])}: left out {_LEFT_OUT[what]}"
             for what, lines in self._left_out.items()
         ]
+
+    def problems(self, file: str) -> list[str]:
+        """Say which orders were charged in part, or may have been."""
+        found = [each] if (each := self.problem(file)) else []
+        if self._over_count:
+            orders = "1 order" if self._over_count == 1 else f"{self._over_count:,} orders"
+            names = _listed(self._over, self._over_count)
+            found.append(
+                f"{file}: rows of {orders} were refused, for an earlier input of this run has "
+                f"other rows of the same id: {names}; those were taken, perhaps as a part: see to "
+                "them, and join such inputs to one that is sorted by order_id"
+            )
+        return found
 
     def problem(self, file: str) -> str | None:
         """Say which orders were charged in part, if any were."""

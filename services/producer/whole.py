@@ -10,17 +10,23 @@ from __future__ import annotations
 from contextlib import closing
 from typing import TYPE_CHECKING, Protocol
 
+from services.producer.csv_rows import bare
 from services.producer.seen import Seen
 from services.producer.source import Accepted, Rejected
 from shared.errors import Reason
+from shared.ledger.journal import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from services.producer.files import Input
     from services.producer.source import Remarks, Source
 
 _APART = "the rows of an order must follow each other, each of them once; sort by order_id"
 REJECTED_BEFORE = Reason("order_id", "was rejected before in this input; mend it there")
+_REJECTED_EARLIER = Reason(
+    "order_id", "was rejected in an earlier input of this run; if this is all of it, run it alone"
+)
 
 
 class Guard(Protocol):
@@ -107,3 +113,46 @@ def refuse_again(source: Source) -> Source:
                 yield Rejected(found.place, found.order.order_id, [REJECTED_BEFORE])
                 continue
             yield found
+
+
+class Over:
+    """Over the CSV inputs of a run: an order may begin in one of them and go on in the next."""
+
+    def __init__(self) -> None:
+        self._taken = Seen()
+        self._rejected = Seen()
+
+    def guard(self, source: Input) -> Source:
+        """Yield an input's orders; refuse one of which rows were rejected in an earlier input."""
+        for found in source.orders():
+            if source.is_csv and isinstance(found, Rejected):
+                self._refused(source, found)
+            elif source.is_csv and isinstance(found, Accepted) and self._rejected:
+                order_id = found.order.order_id
+                if order_id in self._rejected:
+                    yield Rejected(found.place, order_id, [_REJECTED_EARLIER])
+                    continue
+            yield found
+
+    def hear(self, source: Input, verdict: Verdict, order_id: str) -> None:
+        """Hear what became of an order."""
+        if not source.is_csv:
+            return
+        if verdict is not Verdict.CONFLICT:
+            self._taken.add(order_id)
+        elif order_id in self._taken:
+            source.remarks.come_over(order_id)
+
+    def _refused(self, source: Input, found: Rejected) -> None:
+        order_id = bare(found.order_id or "")
+        if not order_id:
+            return
+        # Of what comes apart within an input its own guard has spoken.
+        if order_id in self._taken and not found.reasons[0].rule.startswith(_APART):
+            source.remarks.come_over(order_id)
+        self._rejected.add(order_id)
+
+    def close(self) -> None:
+        """Forget them."""
+        self._taken.close()
+        self._rejected.close()

@@ -83,6 +83,38 @@ def test_rows_that_come_late_on_standard_input_are_refused_and_the_run_says_so_a
     orderly.assert_serial()
 
 
+def test_an_order_whose_rows_lie_in_two_files_of_a_run_is_named_and_the_run_ends_with_1(
+    orderly: Orderly,
+) -> None:
+    half, bad = row("f-2", sku="half"), row("f-3", quantity="0")
+    first = csv_of(row("f-1"), row("f-4", quantity="0"), row("f-3"), half)
+    second = csv_of(row("f-2", sku="other"), bad, row("f-4"), row("f-5"))
+    write(orderly.folder, {"1.csv": first, "2.csv": second})
+    for created, duplicates in ((4, 0), (0, 4)):
+        result = orderly("run", "1.csv", "2.csv", "--json", "--rejects", "no.jsonl")
+        assert result.code == 1, result
+        assert_counts(result.json, created=created, duplicates=duplicates, rejected=4)
+        (told,) = [
+            text for text in result.err.splitlines() if "earlier input of this run has" in text
+        ]
+        assert told.startswith("orderly: 2.csv: rows of 2 orders were refused")
+        assert "same id: f-3, f-2; those were taken, perhaps as a part" in told
+        *_, late, clash = rejects(orderly.folder / "no.jsonl")
+        assert (late["order_id"], clash["order_id"]) == ("f-4", "f-2")
+        assert "was rejected in an earlier input of this run" in late["reasons"][0]
+    assert accepted(orderly) == {"f-1", "f-2", "f-3", "f-5"}
+
+
+def test_the_same_file_twice_in_a_run_is_duplicates_and_no_problem(orderly: Orderly) -> None:
+    content = csv_of(row("t-1"), row("t-2", quantity="0"), row("t-3"))
+    write(orderly.folder, {"twice.csv": content})
+    for arguments in (["twice.csv", "twice.csv"], ["twice.csv", "-"]):
+        result = orderly("run", *arguments, "--json", "--rejects", "no.jsonl", stdin=content)
+        assert (result.code, result.json["rejected"]) == (0, 2), result
+        assert "earlier input" not in result.err
+    assert accepted(orderly) == {"t-1", "t-3"}
+
+
 def test_what_was_left_out_is_said_after_the_report(orderly: Orderly) -> None:
     content = csv_of(row("o-1"), ",,,,,,", row("o-1")) + b"\xef\xbb\xbf" + csv_of(row("o-2"))
     write(orderly.folder, {"joined.csv": content})
