@@ -8,11 +8,13 @@ from __future__ import annotations
 
 # For each partition: 1 if its message shall be sent, 0 if another one is on its way, and -1 if
 # there is no room. Sending marks the partition; the consumer that takes the message unmarks it.
+# A mark that would stay for longer than it may is none: a clock went back, or somebody else set it.
 CLAIM = """
 local room = ARGV[1] - redis.call('LLEN', KEYS[1])
 local said = {}
 for i = 2, #KEYS do
-  if ARGV[i + 1] == '0' and redis.call('EXISTS', KEYS[i]) == 1 then
+  local left = redis.call('PTTL', KEYS[i])
+  if ARGV[i + 1] == '0' and left > 0 and left <= tonumber(ARGV[2]) then
     said[i - 1] = 0
   elseif room <= 0 then
     said[i - 1] = -1

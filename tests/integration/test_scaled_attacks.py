@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from shared.queue.redis_keys import queue_name
+from shared.queue.redis_keys import on_its_way, queue_name
 from shared.schema import encode_nudge
 from tests.attacks import BOMB_BYTES, FUNCTION, NOISE, REFUSED, Attacker
 from tests.eventually import eventually
@@ -167,3 +167,14 @@ def peak_memory(pid: int) -> int:
     status = Path(f"/proc/{pid}/status").read_text()
     (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
     return int(line.split()[1]) * 1024
+
+
+@pytest.mark.parametrize("lasting", [{"ex": 3600}, {}])
+def test_a_mark_that_stays_keeps_no_partition_waiting(
+    besieged: Server, scaled: Scaled, lasting: dict[str, int]
+) -> None:
+    for partition in range(16):
+        scaled.redis().set(on_its_way(scaled.ledger_id(), partition), "1", **lasting)  # type: ignore[arg-type]
+    for number in range(16):
+        assert besieged.place(order(f"a-{number}", customer_id=f"c-{number}")).status_code == 202
+    scaled.until_settled(16)
