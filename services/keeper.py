@@ -42,11 +42,14 @@ class Keeper:
         self._mishap: str | None = None
         self._failing_since: float | None = None
         self._error: LedgerUnavailable | None = None
+        self._doubt: LedgerUnavailable | None = None
         self._kept_at = time.monotonic()
 
     @property
     def trouble(self) -> str | None:
         """What keeps it from its work, if anything does."""
+        if (doubt := self._doubt) is not None:
+            return str(doubt)
         if self._failing_since is not None:
             return str(self._error)
         silence = time.monotonic() - self._kept_at
@@ -65,6 +68,23 @@ class Keeper:
     def start(self) -> None:
         """Begin to keep."""
         self._thread.start()
+
+    def doubt(self, error: LedgerUnavailable | None) -> None:
+        """Hear from others who write whether they can: it is trouble until they, or we, could."""
+        self._doubt = error
+
+    def settle_doubt(self, write: Callable[[], object]) -> None:
+        """If there is a doubt, try to write; a task, since most of the others only read.
+
+        Raises:
+            LedgerUnavailable: It is justified.
+        """
+        doubt = self._doubt
+        if doubt is None:
+            return
+        write()
+        if self._doubt is doubt:  # else it is of what came after
+            self._doubt = None
 
     def ask(self, task: Callable[[], object]) -> None:
         """Have something done soon."""

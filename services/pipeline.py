@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from services.crew import Crew
     from services.payment.vitals import Vitals
     from services.slots import Loss
+    from shared.errors import LedgerUnavailable
     from shared.ledger.opening import Ledger
     from shared.queue.port import OrderQueue
     from shared.settings import Settings
@@ -72,7 +73,8 @@ class Pipeline(ABC):
         self.supervisor = Supervisor(
             self._start_worker, stall_after=settings.stall_after, on_loss=self._lost
         )
-        self._keeper = Keeper((self._sweep, self._report), min(0.5, settings.redrive_after / 2))
+        tasks = (self._settle_doubt, self._sweep, self._report)
+        self._keeper = Keeper(tasks, min(0.5, settings.redrive_after / 2))
         self._mishaps = Mishaps(log, "supervision failed")
 
     def start(self) -> None:
@@ -146,6 +148,10 @@ class Pipeline(ABC):
             return "no payment worker can be started; see the log"
         return self._keeper.trouble
 
+    def hear(self, error: LedgerUnavailable | None) -> None:
+        """Hear from the intake whether it could write to the ledger when it last tried."""
+        self._keeper.doubt(error)
+
     def drain(self) -> None:
         """End in order: workers finish what they have in hand, and are reaped."""
         deadline = time.monotonic() + STOP_SECONDS
@@ -195,6 +201,9 @@ class Pipeline(ABC):
 
     def _nudge_open(self) -> None:
         self.nudges += len(redrive.nudge_open(self._ledger, self.queue))
+
+    def _settle_doubt(self) -> None:
+        self._keeper.settle_doubt(partial(registry.try_writing, self._ledger))
 
     def _sweep(self) -> None:
         swept = redrive.sweep(self._ledger, self.queue, self._settings.redrive_after)

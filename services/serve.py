@@ -101,7 +101,8 @@ class _Service:
         self._asker = Asker(ledger, stop.abort)
         self._prover = Prover()
         metrics = Metrics(asked, self._pipeline, settings.queue_mode)
-        intake = Intake(ledger, self._pipeline.queue, settings, run_id=run_id)
+        queue, hear = self._pipeline.queue, self._pipeline.hear
+        intake = Intake(ledger, queue, settings, run_id=run_id, hear=hear)
         self._door = Door(intake, metrics.intake.block)
         metrics.intake.count_waiting(lambda: self._door.waiting)
         app = new_app(settings)
@@ -112,7 +113,7 @@ class _Service:
         app.include_router(ledger_router(settings, self._reading, self._prover, self._away))
         app.include_router(service_router(self._reading, metrics, self._trouble, self._away))
         self._generator = Generator(
-            ledger, lambda: Intake(ledger, self._pipeline.queue, settings, run_id=new_run_id())
+            ledger, lambda: Intake(ledger, queue, settings, run_id=new_run_id(), hear=hear)
         )
         app.include_router(self._generator.router)
         if settings.chaos:

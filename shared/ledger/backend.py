@@ -18,6 +18,13 @@ BUSY_SECONDS = 15.0
 """How long to try before a database counts as not to be reached, or as locked by somebody."""
 
 
+REFUSES = (
+    "refuses what belongs there; drop the constraint or trigger that was added to it, and if there "
+    "is none it is damaged: restore a copy of it"
+)
+"""What a database's rules mean that none of ours can have broken."""
+
+
 class Trouble(Enum):
     """Whose an error of the driver is, and whether waiting helps.
 

@@ -29,6 +29,9 @@ Columns = tuple["sa.Column[Any]", ...]
 AGAIN_SECONDS = 0.1
 """How long to wait before something is tried again that was interrupted."""
 
+# What a constraint or a trigger raises: a call that makes no sense stays what it is, a bug.
+_RULES = (sa.exc.IntegrityError, sa.exc.DataError)
+
 _GONE = (
     "was deleted or replaced while it was in use; put it back, or stop what uses it and start "
     "again with what is there"
@@ -38,8 +41,9 @@ _GONE = (
 class Database:
     """Hands out connections inside transactions; turns the driver's errors into ours.
 
-    An error that the data itself has caused passes through as it is. Any other one is the
-    database's, whatever it says: it means waiting, and never that an order is at fault.
+    An error that the data itself has caused passes through as it is where a settlement is written.
+    Any other one is the database's, whatever it says: it means waiting, and never that an order is
+    at fault. So is a rule that is broken elsewhere: it can only be one that somebody has added.
 
     Args:
         url: Where the database is.
@@ -105,14 +109,17 @@ class Database:
         return _persist(attempt)
 
     @contextmanager
-    def write(self) -> Iterator[sa.Connection]:
+    def write(self, *, judges: bool = False) -> Iterator[sa.Connection]:
         """A transaction that may write; it commits at the end of the block, durably.
+
+        Args:
+            judges: Whether what the database refuses for its data's sake is told as that.
 
         Raises:
             LedgerUnavailable: The database cannot be reached or written; nothing was.
             LedgerUncertain: The answer to the commit was lost.
         """
-        with self._translating(), self.backend.writing():
+        with self._translating(judges=judges), self.backend.writing():
             self._check_place()
             with self._writer.connect() as connection, connection.begin() as transaction:
                 if self._ledger_id is not None:
@@ -193,8 +200,10 @@ class Database:
 
     def insert_new(self, table: sa.Table) -> Any:  # noqa: ANN401  one class per dialect
         """An INSERT that passes over rows whose key is there already."""
+        key = list(table.primary_key)  # and no index of others': that one would be met for ever
         return self.prepared(
-            ("insert_new", table), lambda: self.backend.insert(table).on_conflict_do_nothing()
+            ("insert_new", table),
+            lambda: self.backend.insert(table).on_conflict_do_nothing(index_elements=key),
         )
 
     def upsert(self, table: sa.Table, *, adding: Names = (), setting: Names = ()) -> Any:  # noqa: ANN401
@@ -223,13 +232,13 @@ class Database:
         return self.prepared(("select_any", columns, key, of), build)
 
     @contextmanager
-    def _translating(self) -> Iterator[None]:
+    def _translating(self, *, judges: bool = False) -> Iterator[None]:
         try:
             yield
         except (sa.exc.DBAPIError, self.backend.errors) as error:
             cause = _cause(error)
             trouble = self.backend.diagnose(cause)
-            if trouble is Trouble.OF_THE_DATA:
+            if trouble is Trouble.OF_THE_DATA and (judges or not isinstance(error, _RULES)):
                 raise
             kind = LedgerInterrupted if trouble is Trouble.PASSING else LedgerUnavailable
             raise kind(f"ledger {self.name} {self.backend.remedy(cause)}") from error

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from shared.ledger.backend import Trouble
+from shared.ledger.backend import REFUSES, Trouble
 from shared.texts import legible
 
 if TYPE_CHECKING:
@@ -55,6 +55,8 @@ _REMEDIES = {
     "it is tried again",
     "BROKEN": "was dropped halfway; drop the database, and restore a copy of it",
     "28": "refuses the user or the password; see to LEDGER_URL and LEDGER_PASSWORD_FILE",
+    "22": REFUSES,
+    "23": REFUSES,
     "3D": "has no such database; create it, or name another one in LEDGER_URL",
     "42501": "does not allow this user to do that; grant it the schema",
     "42P01": "is damaged, it lacks tables; restore a copy of it",

@@ -142,10 +142,11 @@ def write(ledger: Ledger, settlement: Settlement) -> bool:
 
     Raises:
         LedgerUnavailable: Nothing was written.
+        sqlalchemy.exc.DBAPIError: Nor was it, for the sake of what should be.
     """
     now = clock.now_us()
     inserts = postings(ledger, settlement, now)
-    with ledger.database.write() as connection:
+    with ledger.database.write(judges=True) as connection:
         if not _move(connection, settlement, now):
             return False
         for insert, columns, rows in inserts:

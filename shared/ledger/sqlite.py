@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
 from shared.errors import LedgerUnavailable
-from shared.ledger.backend import BUSY_SECONDS, Trouble
+from shared.ledger.backend import BUSY_SECONDS, REFUSES, Trouble
 from shared.ledger.sqlite_files import Files
 from shared.ledger.turns import turn
 from shared.texts import said
@@ -284,6 +284,8 @@ class SqliteBackend:
     @staticmethod
     def remedy(error: BaseException) -> str:
         """See the port."""
+        if isinstance(error, sqlite3.IntegrityError):
+            return f"{REFUSES} ({said(error)})"
         text = str(error).lower()
         known = (remedy for sign, remedy in _REMEDIES.items() if sign in text)
         return next(known, f"cannot be used: {said(error)}; see to its file")

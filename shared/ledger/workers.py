@@ -82,6 +82,16 @@ def report(
             connection.execute(workers.insert(), rows)
 
 
+def try_writing(ledger: Ledger) -> None:
+    """Write what changes nothing.
+
+    Raises:
+        LedgerUnavailable: The ledger cannot be written.
+    """
+    with ledger.database.write() as connection:
+        connection.execute(departed.update().values(restarts=departed.c.restarts))
+
+
 def present(connection: sa.Connection) -> list[WorkerEntry]:
     """List the workers that were reported lately."""
     columns = [workers.c[name] for name in WorkerEntry._fields]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -15,7 +16,7 @@ from tests.books import without_id
 from tests.eventually import eventually
 from tests.inputs import line, order
 from tests.lossy import LossyWay
-from tests.orderly import Orderly, finish
+from tests.orderly import Orderly, finish, told_by
 from tests.scaled import Scaled, write_orders
 from tests.server import Server, lines, problem_of
 
@@ -126,6 +127,101 @@ def test_while_the_database_is_read_only_orders_are_refused_and_then_accepted(
         assert server.place(order("during")).status_code == 202
         assert server.stop().code == 0
     assert on_own_postgres.accepted() == 2
+
+
+def test_a_refusal_of_the_ledger_shows_at_once_in_whether_the_service_is_ready(
+    on_own_postgres: Scaled, own_postgres: PostgresServer
+) -> None:
+    """And until it can be written again, although whoever only reads it finds it well."""
+    text = line("before").encode()
+    assert on_own_postgres.json("run", "-", "--workers", "1", stdin=text)["paid"] == 1
+    with closing(Server(on_own_postgres)) as server:
+        server.start("--workers", "0")
+        own_postgres.set(default_transaction_read_only="on")
+        try:
+            problem_of(server.place(order("during")), 503, "ledger-unavailable")
+            for _ in range(20):
+                document = problem_of(server.client.get("/readyz"), 503, "ledger-unavailable")
+                assert "read-only" in document["detail"]
+                assert server.place(order("before")).status_code == 200
+        finally:
+            own_postgres.set(default_transaction_read_only="off")
+        eventually(lambda: server.client.get("/readyz").status_code == 200)
+        assert server.stop().code == 0
+
+
+# Each refuses a second order whose id begins like another's.
+_RULES = {
+    "index": ("CREATE UNIQUE INDEX house ON identities (substr(order_id, 1, 1))", "INDEX house"),
+    "trigger": (
+        (
+            "CREATE TRIGGER house BEFORE INSERT ON identities WHEN"
+            " EXISTS (SELECT 1 FROM identities) BEGIN SELECT RAISE(ABORT, 'of the house'); END"
+        ),
+        "TRIGGER house",
+    ),
+    "check": (
+        "ALTER TABLE journal ADD CONSTRAINT house CHECK (first < 2 OR partition < 0)",
+        "CONSTRAINT house",
+    ),
+    "deferred": (
+        (
+            "CREATE FUNCTION house() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+            " IF NEW.first > 1 THEN RAISE 'of the house' USING ERRCODE = '23514'; END IF;"
+            " RETURN NULL; END $$; CREATE CONSTRAINT TRIGGER house AFTER INSERT ON journal"
+            " DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION house()"
+        ),
+        "FUNCTION house CASCADE",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "rule"),
+    [
+        ("orderly", "index"),
+        ("orderly", "trigger"),
+        ("on_postgres", "index"),
+        ("on_postgres", "check"),
+        ("on_postgres", "deferred"),
+    ],
+)
+def test_a_rule_that_somebody_added_to_the_database_is_told_as_that_and_orders_can_come_again(
+    request: pytest.FixtureRequest, kind: str, rule: str
+) -> None:
+    command: Orderly = request.getfixturevalue(kind)
+    command.environment["PARTITIONS"] = "1"
+    create, name = _RULES[rule]
+    assert command.json("run", "-", stdin=line("a-1").encode())["created"] == 1
+    execute(command, create)
+    told = command("run", "-", stdin=line("a-2").encode())
+    assert told.code == 3, told
+    (said,) = told_by(told.err)
+    assert "refuses what belongs there; drop the constraint or trigger" in said
+    assert "Traceback" not in told.err
+    with closing(Server(command)) as server:
+        server.start("--workers", "1")
+        document = problem_of(server.place(order("a-2")), 503, "ledger-unavailable")
+        assert "house" in document["detail"]
+        (answer,) = server.bulk(lines([order("a-3")]))
+        assert answer["code"] == 503
+        table = f"ALTER TABLE journal DROP {name}" if rule == "check" else f"DROP {name}"
+        execute(command, table)
+        eventually(lambda: server.client.get("/readyz").status_code == 200)
+        assert {server.place(order(each)).status_code for each in ("a-2", "a-3")} == {202}
+        server.settle()
+        assert not server.logged(level="error")
+        assert server.stop().code == 0
+
+
+def execute(command: Orderly, statement: str) -> None:
+    """Do something to the ledger's database, beside the services."""
+    if isinstance(command, Scaled):
+        with command.connect(autocommit=True) as connection:
+            connection.execute(statement.encode())
+        return
+    with closing(sqlite3.connect(command.ledger)) as file, file:
+        file.execute(statement)
 
 
 def test_where_the_answer_to_a_commit_is_lost_and_the_ledger_stays_away_nobody_is_told_no(
