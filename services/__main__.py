@@ -19,8 +19,9 @@ def main() -> None:
     atexit.register(_end_resource_tracker)
     try:
         from services.cli import app
+        from services.cli_support import run_command_line
 
-        app()
+        run_command_line(app)
     except KeyboardInterrupt:
         sys.exit(130)
     finally:

@@ -41,25 +41,41 @@ def reporting(command: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-        _print_anything()
-        try:
-            with _writing_out():
-                return command(*args, **kwargs)
-        except OrderlyError as error:
-            say(str(error))
-            raise typer.Exit(error.exit_code) from None
-        except BrokenPipeError:
-            if not _has_no_reader(sys.stdout.fileno()):
-                raise  # it was another pipe
-            _drop_output()
-            raise typer.Exit(0) from None
-        except OSError as error:
-            if error.errno not in _OUT_OF_LIMITS:
-                raise
-            say(f"this machine has no room for it: {error.strerror}; see to its limits (ulimit -a)")
-            raise typer.Exit(1) from None
+        with _telling():
+            return command(*args, **kwargs)
 
     return wrapped
+
+
+def run_command_line(app: Callable[[], object]) -> None:
+    """Run what chooses the command, and prints something by itself, too, as for ``--help``."""
+    _print_anything()
+    try:
+        with _telling():
+            app()
+    except typer.Exit as end:
+        sys.exit(end.exit_code)
+
+
+@contextmanager
+def _telling() -> Iterator[None]:
+    """Say in one line what went wrong, and end with its exit code."""
+    try:
+        with _writing_out():
+            yield
+    except OrderlyError as error:
+        say(str(error))
+        raise typer.Exit(error.exit_code) from None
+    except BrokenPipeError:
+        if not _has_no_reader(sys.stdout.fileno()):
+            raise  # it was another pipe
+        _drop_output()
+        raise typer.Exit(0) from None
+    except OSError as error:
+        if error.errno not in _OUT_OF_LIMITS:
+            raise
+        say(f"this machine has no room for it: {error.strerror}; see to its limits (ulimit -a)")
+        raise typer.Exit(1) from None
 
 
 @contextmanager
@@ -97,6 +113,10 @@ class _StandardOutput(io.FileIO):
             if error.errno not in _OUT_OF_ROOM:
                 raise
             _drop_output()
+            if error.errno == errno.EBADF:
+                raise OutputUnavailable(
+                    "standard output is closed; lead it to a file or to /dev/null, and run it again"
+                ) from None
             raise OutputUnavailable(
                 f"standard output takes no more: {error.strerror}; make room and run it again"
             ) from None

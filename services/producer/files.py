@@ -64,7 +64,7 @@ class Input:
         if not self._is_standard:
             return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         if sys.stdin is None:
-            raise OSError(errno.EBADF, "it is closed")
+            raise OSError(errno.EBADF, "it is closed; send the orders there, or name a FILE")
         return sys.stdin.fileno()
 
     def _look_at_beginning(self) -> None:

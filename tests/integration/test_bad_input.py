@@ -96,7 +96,7 @@ def test_standard_input_that_is_closed_is_refused(orderly: Orderly) -> None:
     process = orderly.start("run", "-", preexec_fn=lambda: os.close(0))
     out, err = process.communicate(timeout=60)
     result = Result(process.returncode, out, err)
-    assert_refused(result, "standard input: cannot be opened: it is closed")
+    assert_refused(result, "standard input: cannot be opened: it is closed; send")
 
 
 @pytest.mark.parametrize(

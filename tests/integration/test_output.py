@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.orderly import COMMAND, ROOT, Orderly, Result, assert_refused
+from tests.orderly import COMMAND, ROOT, Orderly, Result, assert_one_line, finish
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -110,7 +110,13 @@ def test_output_that_nobody_reads_to_its_end_ends_quietly(
     process.stderr.close()
 
 
-@pytest.mark.parametrize("command", [("journal",), ("status",), ("generate", "5", "--seed", "1")])
+PRINTING = [
+    *(("journal",), ("status",), ("generate", "5", "--seed", "1"), ("verify",), ("run", "--json")),
+    *(("--version",), ("--help",), ("run", "--help")),
+]
+
+
+@pytest.mark.parametrize("command", PRINTING)
 def test_output_to_a_full_disk_is_told_in_one_line(shop: Orderly, command: tuple[str, ...]) -> None:
     with open("/dev/full", "w", encoding="utf-8") as full:  # noqa: PTH123  a device, not a file
         done = subprocess.run(
@@ -122,9 +128,14 @@ def test_output_to_a_full_disk_is_told_in_one_line(shop: Orderly, command: tuple
             text=True,
             check=False,
         )
-    assert_refused(
-        Result(done.returncode, "", done.stderr), "standard output", "No space left", code=3
-    )
+    result = Result(done.returncode, "", done.stderr)
+    assert_one_line(result, 3, "standard output", "No space left")
+
+
+@pytest.mark.parametrize("command", PRINTING)
+def test_output_that_is_closed_is_told_in_one_line(shop: Orderly, command: tuple[str, ...]) -> None:
+    result = finish(shop.start(*command, preexec_fn=lambda: os.close(1)))
+    assert_one_line(result, 3, "standard output is closed; lead it to a file or to /dev/null")
 
 
 def test_output_into_a_pipe_has_no_escape_codes_and_a_narrow_alphabet_is_no_error(
