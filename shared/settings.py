@@ -95,8 +95,13 @@ def _hosts(value: str) -> str:
 
 
 def parse_hosts(text: str) -> list[str]:
-    """Parse ``a.example,b.example``; names are compared in lower case."""
-    return [name.strip().lower() for name in text.split(",") if name.strip()]
+    """Parse ``a.example,b.example``, each as ``plain_host`` has it."""
+    return [plain_host(name.strip()) for name in text.split(",") if name.strip()]
+
+
+def plain_host(name: str) -> str:
+    """A host as it is compared: in lower case, without brackets and a last dot."""
+    return name.lower().strip("[]").removesuffix(".")
 
 
 def check_token(value: SecretStr) -> SecretStr:

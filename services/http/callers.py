@@ -14,7 +14,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from services.http.problems import Problem
-from shared.settings import parse_hosts
+from shared.settings import parse_hosts, plain_host
 
 if TYPE_CHECKING:
     from shared.settings import Settings
@@ -74,19 +74,19 @@ class Callers:
         if match is None:
             raise Problem("foreign-origin")
         # A proxy may have changed the Host, the port and the scheme on the way here.
-        if match[1].strip("[]") not in self._allowed:
+        if plain_host(match[1]) not in self._allowed:
             why = f"a page of {origin[:100]} may not do this"
             raise Problem("foreign-origin", why + self._remedy(match[1]))
 
     def _remedy(self, name: str) -> str:
-        names = ",".join([*self._allowed, name.strip("[]")])
+        names = ",".join([*self._allowed, plain_host(name)])
         return f"; if that is this service's public name, set HTTP_ALLOWED_HOSTS={names}"[:300]
 
     def _is_ours(self, host: str) -> bool:
         match = _AUTHORITY.fullmatch(host)
         if match is None:
             return False
-        name = match[1].strip("[]")
+        name = plain_host(match[1])
         if name in self._names:
             return True
         try:

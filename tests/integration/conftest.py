@@ -28,7 +28,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         {
             "API_TOKEN": TOKEN,
             "PAYMENT_WORKERS": "1",
-            "HTTP_ALLOWED_HOSTS": "shop.example.com, Other.example",
+            "HTTP_ALLOWED_HOSTS": "shop.example.com, Other.example., [fd00::1]",
         },
     )
     service = Server(orderly)

@@ -21,6 +21,7 @@ JSON = {"content-type": "application/json"}
     [
         *("127.0.0.1", "127.0.0.1:PORT", "127.0.0.1:1", "127.8.8.8", "localhost", "LocalHost:80"),
         *("[::1]", "[::1]:PORT", "shop.example.com", "SHOP.example.com:443", "other.example"),
+        *("localhost.", "shop.example.com.:443", "[fd00::1]", "[fd00::1]:PORT"),
     ],
 )
 def test_it_answers_to_its_own_names(guarded: Server, host: str) -> None:
@@ -190,7 +191,9 @@ def test_what_only_looks_like_an_allowed_name_is_foreign(guarded: Server, origin
 def test_a_refusal_says_which_setting_would_let_it_pass(guarded: Server, header: str) -> None:
     value = {"host": "new.example:81", "origin": "https://new.example:81"}[header]
     problem = problem_of(guarded.client.get("/", headers={header: value}), 403, f"foreign-{header}")
-    assert "HTTP_ALLOWED_HOSTS=shop.example.com,other.example,new.example" in problem["detail"]
+    assert (
+        "HTTP_ALLOWED_HOSTS=shop.example.com,other.example,fd00::1,new.example" in problem["detail"]
+    )
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
