@@ -22,13 +22,13 @@ _RETURN = re.compile(rb"(\r)")
 _ENDS = re.compile(rb"(\r|[\0\x0b\x0c\x1c-\x1e]|\xc2\x85|\xe2\x80[\xa8\xa9])")
 _RETURN_INSIDE = re.compile(rb"\r[^\n]")
 _OTHERS = tuple(end.encode() for end in "\0\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029")
-_COMMAS = 6
+COMMAS = 6
 """As many as a row has: one with a stray character in a field is refused for that field."""
 
 
 def is_plain(text: bytes) -> bool:
     """Whether a line does not come apart."""
-    return b"\r" not in text and (text.count(b",") == _COMMAS or not _ENDS.search(text))
+    return b"\r" not in text and (text.count(b",") == COMMAS or not _ENDS.search(text))
 
 
 def may_come_apart(rows: bytes) -> bool:
@@ -58,7 +58,7 @@ class Parts:
         elif not line.is_rest:
             self._is_passed_on = False
         self.is_within = line.goes_on
-        *before, last = (_RETURN if text.count(b",") == _COMMAS else _ENDS).split(text)
+        *before, last = (_RETURN if text.count(b",") == COMMAS else _ENDS).split(text)
         for part, end in zip(before[::2], before[1::2], strict=True):
             part_of = line._replace(parted=end, is_last=False, cut=None, goes_on=False)
             yield self._sized(part_of, part)
