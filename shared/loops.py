@@ -53,7 +53,7 @@ class Mishaps:
         except known:
             raise
         except (Exception, SystemExit) as error:  # noqa: BLE001  that is what this is for
-            self._meet(error)
+            self.meet(error)
         else:
             self.rest, self.latest = 0.0, None
 
@@ -66,7 +66,8 @@ class Mishaps:
         else:
             woken.wait(self.rest)
 
-    def _meet(self, error: BaseException) -> None:
+    def meet(self, error: BaseException, **fields: object) -> None:
+        """Tell an exception that is being handled, unless one like it was told lately."""
         self.rest = min(_REST_MOST, self.rest * 2 or _REST_LEAST)
         self.latest = f"{type(error).__name__}: {error}"
         now, kind = time.monotonic(), (type(error), _line(error))
@@ -77,7 +78,7 @@ class Mishaps:
             self._told.clear()
         self._told[kind] = now
         untold, self._untold = self._untold, 0
-        self._log.exception(self._event, **({"untold": untold} if untold else {}))
+        self._log.exception(self._event, **fields, **({"untold": untold} if untold else {}))
 
 
 def _line(error: BaseException) -> int:

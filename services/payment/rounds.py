@@ -91,6 +91,7 @@ class Rounds:
         self._batch_size = batch_size
         self._spent_since: float | None = None
         self._is_in_trouble = False
+        self._failures = Mishaps(log, "batch failed")
         self._mishaps = Mishaps(log, "failure not counted")
         self.agenda = Agenda()
 
@@ -113,9 +114,9 @@ class Rounds:
             self._leave_if_spent()
             self._try_again()
             return None
-        except Exception as error:
-            # Not the gateway's doing, which settlement deals with: a bug, or a damaged ledger.
-            log.exception("batch failed", partition=self._vitals.partition)
+        except Exception as error:  # noqa: BLE001  a bug, or a damaged ledger
+            # Not the gateway's doing, which settlement deals with.
+            self._failures.meet(error, partition=self._vitals.partition)
             # The driver's own words: SQLAlchemy's go on with the statement.
             self._count_failure(of_error(getattr(error, "orig", None) or error))
             self._try_again()

@@ -93,3 +93,13 @@ def test_a_worker_stopped_in_mid_transaction_frees_its_partition_after_seconds(
 
 _WAITS = "SELECT pid FROM pg_locks WHERE relation = 'outcomes'::regclass AND NOT granted"
 _STANDS_STILL = "SELECT 1 FROM pg_stat_activity WHERE pid = %s AND state = 'idle in transaction'"
+
+
+def test_the_same_trouble_of_a_batch_is_told_once_while_it_lasts(scaled: Scaled) -> None:
+    scaled.environment["PARTITIONS"] = "1"
+    scaled.produce(write_orders(scaled.folder / "orders.jsonl", 1))
+    scaled.query("UPDATE journal SET body = 'damaged', digest = 'damaged' RETURNING first")
+    paying = scaled.pay(workers=1)
+    failures = "SELECT sum(failures) FROM cursors"
+    eventually(lambda: scaled.count(failures) > 5, within=30, what="more failures")
+    assert scaled.stop(paying).count('"batch failed"') == 1
