@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from shared.environment import load_settings
-from shared.ledger import postgres as postgres_backend
+from shared.ledger import postgres_session
 from shared.ledger.opening import Ledger, open_ledger
 from tests.orderly import Orderly
 from tests.scaled import Scaled
@@ -160,7 +160,7 @@ def new_ledger(
 
     with pytest.MonkeyPatch.context() as patch:
         # A busy machine may hold a test up for seconds in mid-transaction, as if it were frozen.
-        patch.setitem(postgres_backend._WRITING, "idle_in_transaction_session_timeout", "60s")
+        patch.setitem(postgres_session.WRITING, "idle_in_transaction_session_timeout", "60s")
         yield new_ledger
     for ledger in opened[-1:]:
         ledger.database.close()

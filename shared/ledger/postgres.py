@@ -1,4 +1,4 @@
-"""All that is particular to PostgreSQL: how to begin, make a ledger, and set it aside.
+"""All that is particular to PostgreSQL: how to make a ledger, write to it, and set it aside.
 
 How to connect, how to write in bulk, and what errors mean, is in the modules beside this one.
 """
@@ -20,7 +20,15 @@ from shared.ledger import tables
 from shared.ledger.backend import BUSY_SECONDS, Trouble
 from shared.ledger.postgres_arrays import Array, as_array, name_of, with_arrays
 from shared.ledger.postgres_errors import diagnose, has_refused, hide_rows, remedy
-from shared.ledger.postgres_session import APPLICATION, Session, open_session, parameters_of
+from shared.ledger.postgres_session import (
+    APPLICATION,
+    READING,
+    WRITING,
+    Session,
+    begin,
+    open_session,
+    parameters_of,
+)
 from shared.passwords import PasswordFile, mask_password
 
 if TYPE_CHECKING:
@@ -33,14 +41,6 @@ if TYPE_CHECKING:
 _MAKING = 7_305_211_942_331
 """The key of the advisory lock under which a ledger is made."""
 
-# A worker that is frozen or cut off in mid-transaction holds others up for seconds at most.
-_WRITING = {
-    "lock_timeout": "5s",
-    "statement_timeout": "15s",
-    "idle_in_transaction_session_timeout": "3s",
-}
-# Readers hold nobody up, and a proof of a large ledger takes its time, as does who reads a journal.
-_READING = {"lock_timeout": "5s"}
 _POLL_SECONDS = 0.25
 _INDEXES = [str(index.name) for table in tables.metadata.tables.values() for index in table.indexes]
 
@@ -84,8 +84,8 @@ class PostgresBackend:
 
     def create_engines(self) -> tuple[sa.Engine, sa.Engine]:
         """See the port."""
-        reader = self._create_engine(_READING, pool_size=8, is_for_reading=True)
-        return reader, self._create_engine(_WRITING, pool_size=4)
+        reader = self._create_engine(READING, pool_size=8, is_for_reading=True)
+        return reader, self._create_engine(WRITING, pool_size=4)
 
     def _create_engine(
         self, timeouts: dict[str, str], pool_size: int, *, is_for_reading: bool = False
@@ -114,7 +114,7 @@ class PostgresBackend:
 
         sa.event.listen(engine, "handle_error", hide_rows)
         sa.event.listen(engine, "do_connect", connect)
-        sa.event.listen(engine, "begin", _begin if is_for_reading else self._begin_writing)
+        sa.event.listen(engine, "begin", begin if is_for_reading else self._begin_writing)
         return engine
 
     def _open_session(
@@ -185,7 +185,7 @@ class PostgresBackend:
     def set_aside(self, close: Callable[[], None]) -> str | None:
         """Move the ledger's tables, and nobody else's, into a schema of their own."""
         close()
-        session = self._open_session(_READING)
+        session = self._open_session(READING)
         with session.connection as connection, connection.transaction():
             if session.is_shared:
                 raise LedgerUnavailable(
@@ -263,7 +263,7 @@ class PostgresBackend:
 
         The lock that reading takes keeps the table where it is until the end.
         """
-        _begin(connection, "; SELECT ledger_id FROM ledger" if self._is_recognised else "")
+        begin(connection, "; SELECT ledger_id FROM ledger" if self._is_recognised else "")
 
     @staticmethod
     def close(*engines: sa.Engine) -> None:
@@ -287,19 +287,3 @@ class PostgresBackend:
         """See the port."""
         with suppress(psycopg.Error):  # it was closed, or the server is away
             driver.cancel_safe(timeout=1.0)
-
-
-def _begin(connection: sa.Connection, asking: str = "") -> None:
-    """Begin a transaction, as its session wants it; keep what is asked for at once."""
-    # Past SQLAlchemy, since it is done with every transaction; what is lost has to be told to it.
-    driver: Any = connection.connection.driver_connection
-    try:
-        cursor = driver.execute((connection.info["begin"] + asking).encode(), prepare=False)
-    except psycopg.Error as error:
-        if driver.closed:
-            connection.invalidate(error)
-        raise
-    while cursor.nextset():
-        pass
-    row = cursor.fetchone() if asking else None
-    connection.info["ledger_id"] = row[0] if row else None

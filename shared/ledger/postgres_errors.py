@@ -13,10 +13,14 @@ from shared.texts import legible
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-# A value that a column cannot hold, or that breaks a constraint: nothing else is an order's fault.
-_OF_THE_DATA = ("22", "23")
+# A value that a column cannot hold (a text too long, a number too large, a character that there
+# is not), or that breaks a constraint: nothing else is an order's fault. The rest of class 22 says
+# that a statement of ours was not read as it was meant, and would convict every order.
+_OF_THE_DATA = ("22001", "22003", "22021", "23")
 # Nobody mends these by waiting: no access, no such database, schema or right, a URL that is wrong.
-_LASTING = ("28", "3D", "42", "3F", "0A", "TLS", "POOLER", "URL", "ROLE", "GRANT", "BROKEN")
+_LASTING = (
+    *("28", "3D", "42", "3F", "0A", "TLS", "POOLER", "URL", "ROLE", "GRANT", "BROKEN", "ENCODING"),
+)
 # What lets nobody in comes without a state, and a pooler has one state for everything.
 _STATELESS = (None, "08P01")
 _SIGNS = {
@@ -54,9 +58,12 @@ _REMEDIES = {
     "55000 CLOSED": "is closed to connections; ALTER DATABASE ... ALLOW_CONNECTIONS true opens it; "
     "it is tried again",
     "BROKEN": "was dropped halfway; drop the database, and restore a copy of it",
+    "ENCODING": "is in a database that cannot hold every text; make another one with "
+    "CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0, and name that in LEDGER_URL",
     "28": "refuses the user or the password; see to LEDGER_URL and LEDGER_PASSWORD_FILE",
-    "22": REFUSES,
-    "23": REFUSES,
+    **dict.fromkeys(_OF_THE_DATA, REFUSES),
+    "22": "reads a statement otherwise than it is meant; see which settings ALTER ROLE or ALTER "
+    "DATABASE has changed for this user, and which triggers were added",
     "3D": "has no such database; create it, or name another one in LEDGER_URL",
     "42501": "does not allow this user to do that; grant it the schema",
     "42P01": "is damaged, it lacks tables; restore a copy of it",
@@ -75,6 +82,12 @@ _REMEDIES = {
 }
 _MOST_WORDS = 300
 _ADDRESSED = re.compile(r"^(- host: .*?, hostaddr: \S+: )?connection (failed|is bad): ")
+
+
+class WrongEncoding(psycopg.OperationalError):
+    """A database cannot hold every text, by the encoding that it was made with."""
+
+    sqlstate = "ENCODING"
 
 
 def diagnose(error: BaseException) -> Trouble:

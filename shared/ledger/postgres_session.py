@@ -15,14 +15,29 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from shared.errors import ConfigurationError
+from shared.ledger.postgres_errors import WrongEncoding
 from shared.passwords import mask_password
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import sqlalchemy as sa
     from psycopg.abc import AdaptContext
 
 APPLICATION = "orderly"
+
+# A worker that is frozen or cut off in mid-transaction holds others up for seconds at most.
+WRITING = {
+    "lock_timeout": "5s",
+    "statement_timeout": "15s",
+    "idle_in_transaction_session_timeout": "3s",
+}
+# Readers hold nobody up, and a proof of a large ledger takes its time, as does who reads a journal.
+READING = {
+    "lock_timeout": "5s",
+    "statement_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+}
 
 # What LEDGER_URL says comes first.
 _DEFAULTS = {
@@ -37,6 +52,15 @@ _SERVER_KEEPALIVES = {
     "tcp_keepalives_interval": "2",
     "tcp_keepalives_count": "3",
 }
+_ENCODING = "UTF8"
+# A role, a database and the URL's options may have these otherwise: our statements, and the texts
+# in them, would be read as something else.
+_MEANT = {"array_nulls": "on", "client_encoding": _ENCODING}
+# Would end sessions and transactions that are well. Not every version of the server knows them.
+_ENDLESS = {"idle_session_timeout": "0", "transaction_timeout": "0"}
+_IS_KNOWN = (
+    f"(name NOT IN ({', '.join(map(repr, _ENDLESS))}) OR current_setting(name, true) IS NOT NULL)"
+)
 _DURABLE = "synchronous_commit"
 # What a database or a role has set holds, but for the one value with which a crash of the server
 # loses what was acknowledged. Set at any rate, so that no change of the server's files can follow.
@@ -94,7 +118,7 @@ def parameters_of(url: str) -> dict[str, Any]:
     if len(hosts) > 1:  # as SQLAlchemy's URLs have several
         names, ports = zip(*(_host_and_port(host) for host in hosts), strict=True)
         found |= {"host": ",".join(names)} | ({"port": ",".join(ports)} if any(ports) else {})
-    return _DEFAULTS | found | {"application_name": APPLICATION}
+    return _DEFAULTS | found | {"application_name": APPLICATION, "client_encoding": _ENCODING}
 
 
 def _host_and_port(text: str) -> tuple[str, str]:
@@ -118,7 +142,8 @@ def open_session(
         context: How the driver turns values into Python's.
 
     Raises:
-        psycopg.OperationalError: The server, or a pooler, cannot be reached or refuses.
+        psycopg.OperationalError: The server, or a pooler, cannot be reached or refuses, or the
+            database cannot hold every text.
     """
     connection = psycopg.connect(**parameters, context=context, autocommit=True)
     try:
@@ -132,25 +157,46 @@ def _settle_in(
     connection: psycopg.Connection[Any], settings: Mapping[str, str], *, is_for_reading: bool
 ) -> Session:
     theirs = options_of(connection.info.options)
+    settings = {**_MEANT, **_ENDLESS, **settings}
     ours = {name: value for name, value in settings.items() if name not in theirs}
     # libpq knows the process that answered: a pooler, if it is not the one that works for us.
     pid = connection.info.backend_pid
     setting = _setting(ours | _SERVER_KEEPALIVES, where=f"pg_backend_pid() = {pid}")
-    looking = connection.execute(f"SELECT pg_backend_pid(), {_HAZARD}, ({setting})".encode())
-    ((found, hazard, _),) = looking.fetchall()
+    looking = connection.execute(
+        f"SELECT pg_backend_pid(), {_HAZARD}, getdatabaseencoding(), ({setting})".encode()
+    )
+    ((found, hazard, encoding, _),) = looking.fetchall()
+    if encoding != _ENCODING:
+        raise WrongEncoding(f"its encoding is {encoding}")
     level = psycopg.IsolationLevel.READ_COMMITTED
     if is_for_reading:
         level = psycopg.IsolationLevel.REPEATABLE_READ
-    begin = f"BEGIN ISOLATION LEVEL {level.name.replace('_', ' ')}"
-    begin += " READ ONLY" if is_for_reading else ""
+    words = f"BEGIN ISOLATION LEVEL {level.name.replace('_', ' ')}"
+    words += " READ ONLY" if is_for_reading else ""
     if found == pid:
-        return Session(connection, begin, is_shared=False, hazard=hazard)
+        return Session(connection, words, is_shared=False, hazard=hazard)
     connection.prepare_threshold = None
     # The pooler may have dropped the URL's options: they are set with the rest.
-    begin += f"; {_setting(ours | theirs, is_local=True)}"
-    connection.execute(begin.encode())  # not every pooler allows it
+    words += f"; {_setting(ours | theirs, is_local=True)}"
+    connection.execute(words.encode())  # not every pooler allows it
     connection.execute("ROLLBACK")
-    return Session(connection, begin, is_shared=True, hazard=hazard)
+    return Session(connection, words, is_shared=True, hazard=hazard)
+
+
+def begin(connection: sa.Connection, asking: str = "") -> None:
+    """Begin a transaction, as its session wants it; keep what is asked for at once."""
+    # Past SQLAlchemy, since it is done with every transaction; what is lost has to be told to it.
+    driver: Any = connection.connection.driver_connection
+    try:
+        cursor = driver.execute((connection.info["begin"] + asking).encode(), prepare=False)
+    except psycopg.Error as error:
+        if driver.closed:
+            connection.invalidate(error)
+        raise
+    while cursor.nextset():
+        pass
+    row = cursor.fetchone() if asking else None
+    connection.info["ledger_id"] = row[0] if row else None
 
 
 def _setting(settings: Mapping[str, str], *, is_local: bool = False, where: str = "true") -> str:
@@ -160,12 +206,13 @@ def _setting(settings: Mapping[str, str], *, is_local: bool = False, where: str 
     how = str(is_local).lower()
     return (
         f"SELECT count(set_config(name, value, {how}))"  # noqa: S608  quoted above
-        f" FROM (VALUES {', '.join(rows)}) AS ours (name, value) WHERE {where}"
+        f" FROM (VALUES {', '.join(rows)}) AS ours (name, value) WHERE {where} AND {_IS_KNOWN}"
     )
 
 
 def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
+    """Quote a text, in the one way that no setting changes the meaning of."""
+    return " E'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
 def options_of(text: str) -> dict[str, str]:
@@ -177,5 +224,6 @@ def options_of(text: str) -> dict[str, str]:
         name, mark, value = setting.removeprefix("--").partition("=")
         if mark:
             found[name.replace("-", "_").lower()] = value
-    found.pop(_DURABLE, None)
+    for name in (_DURABLE, *_MEANT):
+        found.pop(name, None)
     return found

@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 
     from tests.servers.postgres_server import Postgres, PostgresServer
 
-# Of the classes 08 to XX: connection, read-only, rights, resources, locks, operator, system, bugs.
+# Of the classes 08 to XX: connection, read-only, rights, resources, locks, operator, system, bugs;
+# and of class 22 what only statements can be at fault for, and not the values in them.
 WEATHER = (
+    *("22007", "22012", "22023", "2200G", "22P02", "22P03"),
     *("08006", "0A000", "21000", "25006", "25P02", "28000", "40001", "40P01", "42501", "42P01"),
     *("53100", "53200", "53300", "54001", "55006", "55P03", "57014", "57P03", "58000", "58030"),
     *("F0001", "XX000", "XX001", "XX002"),

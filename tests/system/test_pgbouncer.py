@@ -11,6 +11,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from tests.integration.test_postgres_settings import SETTINGS, set_up
 from tests.orderly import SAMPLE, assert_one_line, finish
 from tests.scaled import Scaled, result, write_orders
 from tests.servers.pgbouncer_server import PgBouncer
@@ -119,6 +120,16 @@ def test_commits_are_durable_whatever_is_the_default(behind: NewBehind) -> None:
     pooler.restart()
     assert scaled.json("run", *FIVE)["verified"]
     assert scaled.query("SELECT DISTINCT setting FROM seen") == [("on",)]
+
+
+def test_what_the_database_has_set_changes_nothing(behind: NewBehind) -> None:
+    """Among it what an order could die of, and what a proof could not end for."""
+    scaled, pooler = behind(**TRANSACTION)
+    assert scaled("migrate").code == 0
+    set_up(scaled.ledger_url, SETTINGS["nulls"] | SETTINGS["latin"] | SETTINGS["patience"])
+    pooler.restart()
+    report = scaled.json("run", SAMPLE, "--workers", "1", "--prove")
+    assert (report["created"], report["paid"], report["verified"]) == (2841, 1240, True)
 
 
 def test_the_options_of_the_url_count_or_are_refused(behind: NewBehind) -> None:

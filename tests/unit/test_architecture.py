@@ -81,7 +81,7 @@ USERS = {
         *("services.payment.job", "services.payment.rq_worker"),
     },
     "shared.ledger.postgres_session": {"shared.ledger.postgres"},
-    "shared.ledger.postgres_errors": {"shared.ledger.postgres"},
+    "shared.ledger.postgres_errors": {"shared.ledger.postgres", "shared.ledger.postgres_session"},
     "psycopg": {
         f"shared.ledger.{name}" for name in ("postgres", "postgres_session", "postgres_errors")
     },
