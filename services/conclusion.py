@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from services.asking import ENDING
 from services.proving import Stopped, prove
+from shared.errors import LedgerUnavailable
 from shared.ledger.positions import positions
 from shared.ledger.reports import run_totals
 from shared.ledger.verify import is_most, verify, verify_since
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 STOPPED = "stopped before the proof was done; orderly verify proves it"
 UNCOUNTED = "stopped before the outcomes were counted; orderly status counts them"
+UNREAD = "the outcomes could not be counted; orderly status counts them"
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,8 @@ class Conclusion:
     def draw(self, finished: Finished, *, is_abandoned: bool) -> None:
         """Fill in the report from one snapshot, and hold that against the books.
 
-        A signal that comes meanwhile ends the proof; what was settled is counted before.
+        A signal that comes meanwhile ends the proof, and so does a ledger in trouble; what was
+        settled is counted before.
         """
         drain, abort = self.stop.drain, self.stop.abort
         was_draining, until = drain.is_set(), time.monotonic() + ENDING
@@ -65,6 +68,8 @@ class Conclusion:
                 finished.problems.append(UNCOUNTED)
             elif not is_abandoned:
                 finished.problems.append(STOPPED)
+        except LedgerUnavailable as error:
+            _give_up(finished, error)
 
     def _prove(self, connection: sa.Connection, finished: Finished, step: Step) -> None:
         """Prove what the run touched, or the whole if that was asked for or costs no more."""
@@ -93,3 +98,16 @@ class Conclusion:
         settled = mine.paid + mine.declined + mine.dead + report.recovered
         report.orders_per_second = round(settled / max(report.seconds, 0.001), 1)
         finished.is_counted = True
+
+
+def _give_up(finished: Finished, error: LedgerUnavailable) -> None:
+    """Leave the run unproved for what the ledger said: the report is printed before that is."""
+    # A snapshot that did not come to its end is none, whatever was found in it.
+    finished.is_judged = finished.report.verified = False
+    finished.violations = []
+    if not finished.is_counted:
+        finished.problems.append(UNREAD)
+    if finished.error is None:
+        finished.error = error
+    else:
+        finished.problems.append(str(error))

@@ -61,7 +61,8 @@ class Finished:
         is_judged: Whether the proof came to its end.
         is_all_proved: Whether the whole ledger was proved, and not only what the run touched.
         set_aside: Where ``--fresh`` put the old ledger.
-        error: What ended the intake early; what was accepted before is settled.
+        error: What ended the intake early, though what was accepted before is settled; or what
+            kept the proof from its end.
     """
 
     report: Report

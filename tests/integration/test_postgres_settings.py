@@ -10,7 +10,7 @@ from psycopg import sql
 from sqlalchemy.engine import make_url
 
 from tests.inputs import line
-from tests.orderly import assert_one_line, finish
+from tests.orderly import assert_one_line, finish, told_by
 
 if TYPE_CHECKING:
     from tests.orderly import Orderly
@@ -121,6 +121,33 @@ def test_a_database_that_cannot_hold_every_text_is_refused_at_the_start(
     for process in started:
         told = f"(its encoding is {encoding})"
         assert_one_line(finish(process), 3, told, "ENCODING 'UTF8' TEMPLATE template0")
+
+
+def test_a_run_whose_proof_the_server_refuses_reports_what_it_settled(
+    choosy: Orderly,
+) -> None:
+    """Its user may take orders in and pay them, but not read all of the transfers."""
+    url = choosy.environment["LEDGER_URL"]
+    assert choosy.json("run", "-", "--workers", "1", stdin=ORDERS)["verified"] is True
+    with psycopg.connect(url, autocommit=True) as owner:
+        owner.execute("CREATE ROLE reader LOGIN")
+        owner.execute("GRANT ALL ON ALL TABLES IN SCHEMA public TO reader")
+        owner.execute("REVOKE ALL ON transfers FROM reader")
+        owner.execute("GRANT SELECT (transfer_id) ON transfers TO reader")
+    choosy.environment |= {
+        "LEDGER_URL": url.replace("postgres@", "reader@"),
+        "GATEWAY_FAULTS": "permanent=1",
+    }
+    orders = "".join(line(f"p-{number}") for number in range(5)).encode()
+    try:
+        result = choosy("run", "-", "--workers", "1", "--prove", "--json", stdin=orders)
+    finally:
+        with psycopg.connect(url, autocommit=True) as owner:
+            owner.execute("DROP OWNED BY reader")
+            owner.execute("DROP ROLE reader")
+    assert (result.json["dead"], result.json["open"], result.json["verified"]) == (5, 0, False)
+    assert "does not allow this user to do that" in told_by(result.err)[-1]
+    assert result.code == 3
 
 
 def test_a_proof_may_take_longer_than_the_role_has_for_statements(choosy: Orderly) -> None:

@@ -26,6 +26,11 @@ CREATE VIEW transfers AS SELECT moved.* FROM moved, (
 )"""
 ENDLESS = ("ALTER TABLE transfers RENAME TO moved", _VIEW)
 """What makes a proof come to a statement that never ends."""
+_OVERFLOWING = """
+CREATE VIEW transfers AS SELECT transfer_id, order_id, debit, credit, currency, made_at,
+abs(amount - amount - 9223372036854775807 - 1) AS amount FROM moved"""
+UNREADABLE = ("ALTER TABLE transfers RENAME TO moved", _OVERFLOWING)
+"""What makes a proof come to a statement that fails."""
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +133,31 @@ def test_a_signal_ends_the_proof_of_a_run_which_reports_what_it_settled(shop: Or
     assert "Traceback" not in result.err
     change(shop, "DROP VIEW transfers", "ALTER TABLE moved RENAME TO transfers")
     assert shop.json("verify")["dead"] == 5
+
+
+def test_a_ledger_in_trouble_ends_the_proof_of_a_run_which_reports_what_it_settled(
+    shop: Orderly,
+) -> None:
+    change(shop, *UNREADABLE)
+    # Nothing is paid, so nothing has to be written where the view is now.
+    shop.environment["GATEWAY_FAULTS"] = "permanent=1"
+    words = "run", "--orders", "5", "--prove", "--seed"
+    result = shop(*words, "8")
+    told = rows(result)
+    assert (told["created"], told["dead"], told["open"]) == ("5", "5", "0")
+    assert told["verified"] == "not proved"
+    assert_trouble(result)
+    result = shop(*words, "9", "--json")
+    assert (result.json["dead"], result.json["verified"]) == (5, False)
+    assert_trouble(result)
+
+
+def assert_trouble(result: Result) -> None:
+    """Hold a run to the ledger's error behind its report."""
+    (*_, said) = result.err.splitlines()
+    assert (result.code, said.startswith("orderly: ledger sqlite:///")) == (3, True)
+    assert "integer overflow" in said
+    assert "Traceback" not in result.err
 
 
 def test_verify_as_json_shows_no_progress(shop: Orderly) -> None:
