@@ -34,6 +34,8 @@ _REMEDIES = {
     "NOREPLICAS": "too few of its replicas are there",
     "CLUSTERDOWN": "a part of the cluster is missing",
     "LOADING": "it is reading its data",
+    "WRONGTYPE": "somebody has written to a key of ours; a running service deletes such a key "
+    "within a second, and names it in its log",
     "BUSY": "somebody's script keeps it",
 }
 _LASTING = (

@@ -127,6 +127,7 @@ def _commands(name: str, job: str, mark: str) -> list[tuple[str | bytes | int, .
         ("EXISTS", "rq:suspended"),
         ("SET", mark, 1, "EX", _SECONDS),
         ("PTTL", mark),
+        ("TYPE", mark),
         ("DEL", mark),
         *(("EXPIRE", key, _SECONDS) for key in made),
         *(("DEL", key) for key in made),

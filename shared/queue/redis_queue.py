@@ -23,6 +23,7 @@ from shared.queue.redis_check import check
 from shared.queue.redis_keys import on_its_way
 from shared.queue.redis_line import ANSWER_SECONDS, Line
 from shared.queue.redis_sending import SendingEnd
+from shared.queue.redis_types import clear
 from shared.queue.redis_watch import Watch
 from shared.schema import Message, encode_nudge
 
@@ -149,7 +150,9 @@ class RedisQueue(OrderQueue):
             return
         self._asks_at = now + _REST_LEAST
         try:
-            check(self._line.open(), self._ledger_id)
+            connection = self._line.open()
+            clear(connection, self._ledger_id)
+            check(connection, self._ledger_id)
         except Exception as error:  # noqa: BLE001  whatever a server or a proxy makes of it
             self._line.mend(error)
             ailment = diagnose(error)

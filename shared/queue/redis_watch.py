@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from shared.queue.redis_ailments import Ailment, diagnose
 from shared.queue.redis_check import check
+from shared.queue.redis_types import clear
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +45,9 @@ class Watch:
     def _run(self) -> None:
         while not self._is_over.wait(WATCH_SECONDS):
             try:
-                check(self._line.open(), self._ledger_id)
+                connection = self._line.open()
+                clear(connection, self._ledger_id)
+                check(connection, self._ledger_id)
             except Exception as error:  # noqa: BLE001  whatever a server or a proxy makes of it
                 self._line.mend(error)
                 self._tell(diagnose(error))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.scaled import Scaled
+    from tests.servers.redis_server import RedisServer
 
 
 @pytest.fixture
@@ -160,6 +162,39 @@ def test_junk_in_queue_and_registries_is_taken_out(
     eventually(is_clean, within=60, what="nothing is left of it")
     assert not it.refused()
     place(besieged, "after", 200)
+
+
+def test_a_key_of_the_wrong_type_is_taken_out_and_named(
+    on_own_redis: Scaled, own_redis: RedisServer
+) -> None:
+    """Whichever it is, be it there before a service starts, or come while one runs."""
+    scaled = on_own_redis
+    scaled("migrate")
+    name = queue_name(scaled.ledger_id())
+    queue, lock = f"rq:queue:{name}", f"rq:clean_registries:{name}"
+    keys = [queue, f"{queue}:intermediate", f"rq:wip:{name}", f"rq:failed:{name}", lock]
+    keys += [f"rq:workers:{name}", "rq:workers", "rq:queues"]
+
+    def spoil(key: str) -> None:
+        own_redis.ask("SET", key, "junk")
+
+    def named(key: str) -> int:
+        return sum("held what it may not" in each["event"] for each in server.logged(key=key))
+
+    for key in keys:
+        spoil(key)
+    with closing(Server(scaled)) as server:
+        server.start("--workers", "1")
+        for number, key in enumerate(2 * keys):
+            times = 1 + number // len(keys)
+            if times > 1:
+                spoil(key)
+            eventually(lambda key=key, times=times: named(key) >= times, within=30, what=key)  # type: ignore[misc]
+            assert server.place(order(f"a-{number}")).status_code == 202
+            scaled.until_settled(number + 1)
+        eventually(lambda: not server.client.get("/status").json()["queue_trouble"], within=30)
+        assert server.stop().code == 0
+    scaled.assert_serial()
 
 
 def peak_memory(pid: int) -> int:
