@@ -21,7 +21,9 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import signal
 import sys
+from contextlib import chdir, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol, cast
@@ -31,8 +33,12 @@ from shared.settings import parse_faults
 from shared.texts import of_error
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from shared.schema import Order
     from shared.settings import Settings
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +125,37 @@ def load_gateway(settings: Settings) -> Gateway:
 
 def _import_gateway(name: str) -> Gateway:
     module_name, _, path = name.partition(":")
+    with _kept():
+        gateway, charge = _make(name, module_name, path)
+    if not callable(charge):
+        raise ConfigurationError(f"PAYMENT_GATEWAY={name} has no method charge(charge)")
+    if inspect.iscoroutinefunction(charge):
+        raise ConfigurationError(
+            f"PAYMENT_GATEWAY={name} has an async charge, which nobody would await; make it a "
+            "plain def that returns when it has its answer"
+        )
+    return cast("Gateway", gateway)
+
+
+@contextmanager
+def _kept() -> Iterator[None]:
+    """Keep where this process is and speaks, and what signals do, while a module loads.
+
+    Else a ledger named by a relative path would be another one, and no report would be printed.
+    """
+    streams = sys.stdin, sys.stdout, sys.stderr
+    handlers = {number: signal.getsignal(number) for number in _SIGNALS}
+    try:
+        with chdir("."):
+            yield
+    finally:
+        sys.stdin, sys.stdout, sys.stderr = streams
+        for number, handler in handlers.items():
+            if signal.getsignal(number) != handler and handler is not None:
+                signal.signal(number, handler)
+
+
+def _make(name: str, module_name: str, path: str) -> tuple[object, object]:
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.append(here)
@@ -134,11 +171,4 @@ def _import_gateway(name: str) -> Gateway:
         # Whatever one's own module raises while it loads is a fault of the configuration.
         said = of_error(error).replace(r"\n", " ")
         raise ConfigurationError(f"PAYMENT_GATEWAY={name} cannot be loaded: {said}") from error
-    if not callable(charge):
-        raise ConfigurationError(f"PAYMENT_GATEWAY={name} has no method charge(charge)")
-    if inspect.iscoroutinefunction(charge):
-        raise ConfigurationError(
-            f"PAYMENT_GATEWAY={name} has an async charge, which nobody would await; make it a "
-            "plain def that returns when it has its answer"
-        )
-    return cast("Gateway", gateway)
+    return gateway, charge

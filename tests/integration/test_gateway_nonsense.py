@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 
 import pytest
 
 from tests.books import order
-from tests.orderly import ROOT, Orderly
+from tests.eventually import eventually
+from tests.orderly import ROOT, Orderly, finish, kill, workers_of
 
 MODULE = """
 import asyncio
@@ -62,6 +64,54 @@ FATES = {
 }
 
 
+MEDDLER = """
+import decimal
+import os
+import random
+import signal
+import socket
+import sys
+import warnings
+
+from services.payment.gateway import PAID, TransientFailure
+
+
+def meddle():
+    def refuse(*_):
+        raise RuntimeError("somebody else's")
+
+    for name in ("random", "uniform", "randrange", "choice", "shuffle"):
+        setattr(random, name, refuse)
+    decimal.getcontext().prec = 1
+    socket.setdefaulttimeout(0.001)
+    warnings.simplefilter("error")
+    os.makedirs("elsewhere", exist_ok=True)
+    os.chdir("elsewhere")
+    os.environ.clear()
+    sys.stdout = sys.stderr = None
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+class AtOnce:
+    def charge(self, charge):
+        if charge.attempt == 1 and charge.order.order_id.endswith("0"):
+            raise TransientFailure("later")
+        return PAID
+
+
+class InCharge(AtOnce):
+    def charge(self, charge):
+        meddle()
+        return super().charge(charge)
+
+
+class AsItLoads(AtOnce):
+    def __init__(self):
+        meddle()
+"""
+
+
 @pytest.fixture(params=["orderly", "scaled"], ids=["local", "redis"])
 def either(request: pytest.FixtureRequest) -> Orderly:
     """The command in each mode."""
@@ -86,6 +136,20 @@ def test_each_order_has_its_own_clear_outcome(either: Orderly) -> None:
         assert shown.out.isascii() or "… (" in shown.out
         assert "\x1b" not in shown.out
         assert not any(line.startswith("fake-line") for line in shown.out.splitlines())
+
+
+@pytest.mark.parametrize("when", ["InCharge", "AsItLoads"])
+def test_what_a_gateway_does_to_its_process_is_its_own_affair(either: Orderly, when: str) -> None:
+    (either.folder / "mine.py").write_text(MEDDLER)
+    report = either.json("run", "--orders", "100", "--seed", "1", PAYMENT_GATEWAY=f"mine:{when}")
+    assert (report["paid"], report["dead"], report["verified"]) == (100, 0, True)
+    assert either.totals()["paid"] == 100  # in the ledger that the setting names from here
+    either.environment["PAYMENT_GATEWAY"] = f"mine:{when}"
+    running = either.start("run", "-", stdin=subprocess.PIPE)
+    eventually(lambda: workers_of(running.pid), within=30, what="a worker")
+    kill(running.pid, signal.SIGTERM)
+    assert running.wait(30) == 1
+    assert "stopped before its end" in finish(running).err
 
 
 def test_a_gateway_that_nobody_would_await_stops_the_run_before_it_starts(

@@ -63,6 +63,7 @@ USERS = {
     "shared.queue.redis_queue": {"services.scaled"},
     "shared.queue.redis_sending": {"shared.queue.redis_queue", "services.payment.rq_worker"},
     "shared.queue.redis_watch": {"shared.queue.redis_queue"},
+    "shared.queue.redis_types": {"shared.queue.redis_queue", "shared.queue.redis_watch"},
     "shared.queue.redis_check": {
         *("shared.queue.redis_queue", "shared.queue.redis_watch", "services.modes"),
     },
@@ -78,6 +79,7 @@ USERS = {
     "redis": {
         *("shared.queue.redis_line", "shared.queue.redis_ailments", "shared.queue.redis_check"),
         *("shared.queue.redis_queue", "shared.queue.redis_sending", "shared.queue.closed_job"),
+        "shared.queue.redis_types",
         *("services.payment.job", "services.payment.rq_worker"),
     },
     "shared.ledger.postgres_session": {"shared.ledger.postgres"},
