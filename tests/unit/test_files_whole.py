@@ -109,6 +109,13 @@ def test_an_id_that_stands_among_unmatched_quotes_is_not_accepted_elsewhere(read
     assert read.pipe(csv_of(*lines[1:], row("o3"))).ids == ["o5"]
 
 
+def test_an_order_on_both_sides_of_a_quote_that_is_never_closed_is_refused(read: Reader) -> None:
+    found = read(csv_of(row("o0"), row("o1"), row("o1"), '",,,,,,', row("o1")))
+    assert found.ids == ["o0"]
+    assert "o1" in found.rejected_ids
+    assert found.cut is not None
+
+
 @pytest.mark.parametrize("empty", [",,,,,,", " , ,,\t,,,", '"","",,,,,""', ",,", "   ", ""])
 def test_rows_of_nothing_but_separators_are_left_out_and_said(read: Reader, empty: str) -> None:
     content = csv_of(row("o1"), empty, row("o1", price="2.00"), row("o2"), empty, empty)
