@@ -75,7 +75,7 @@ class RedisQueue(OrderQueue):
         self._watch = Watch(
             Line(url, password_file, patience=ANSWER_SECONDS),
             ledger_id,
-            lambda ailment: self._note("watched", ailment),
+            self._see,
         )
 
     def put(self, messages: Iterable[Message]) -> None:
@@ -156,9 +156,9 @@ class RedisQueue(OrderQueue):
         except Exception as error:  # noqa: BLE001  whatever a server or a proxy makes of it
             self._line.mend(error)
             ailment = diagnose(error)
-            if ailment.is_lasting:
+            if ailment.is_lasting and self._gives_up_at is not None:
                 raise QueueUnavailable(f"queue {self._name} {ailment.text}") from None
-            if now > self._gives_up_at:
+            if self._gives_up_at is not None and now > self._gives_up_at:
                 raise QueueUnavailable(self._given_up(error)) from None
         else:
             self._gives_up_at = None
@@ -185,6 +185,12 @@ class RedisQueue(OrderQueue):
 
     def _ailment(self) -> Ailment | None:
         return next(filter(None, list(self._ailments.values())), None)
+
+    def _see(self, ailment: Ailment | None) -> None:
+        """Hear of who watches; what is well for the watch was well once."""
+        if ailment is None:
+            self._gives_up_at = None
+        self._note("watched", ailment)
 
     def _note(self, source: str, ailment: Ailment | None) -> None:
         """Take down how Redis is, as one of those says who talk to it; log what is new."""

@@ -154,6 +154,10 @@ def test_counters_add_up_to_what_was_sent_and_paid(server: Server) -> None:
     assert_cumulative(server)
 
 
+def restarts(server: Server) -> list[int]:
+    return [worker["restarts"] for worker in server.client.get("/status").json()["workers"]]
+
+
 def test_a_killed_worker_is_counted_and_what_it_had_measured_is_kept(server: Server) -> None:
     server.start()
     first = lines(order(f"first-{number}", f"c-{number}", 1) for number in range(100))
@@ -173,8 +177,7 @@ def test_a_killed_worker_is_counted_and_what_it_had_measured_is_kept(server: Ser
     assert found["orderly_settlement_latency_seconds_count",] == 200
     assert found["orderly_workers_replaced_total",] == 2
     assert len(server.logged(event="worker replaced")) == 2
-    restarts = [worker["restarts"] for worker in server.client.get("/status").json()["workers"]]
-    assert restarts == [1, 1]
+    eventually(lambda: restarts(server) == [1, 1], what="it is reported")
     assert_cumulative(server)
 
 

@@ -93,6 +93,7 @@ def test_whatever_is_refused_counts_as_away_and_is_seen_until_it_passes(
         server.start("--workers", "0")
         relay.refuse("")
         eventually(lambda: scaled.ready(paying) == 1, within=60)
+        eventually(lambda: not trouble(server), within=30, what="it was well once")
         for number, error in enumerate(passing):
             relay.refuse(error)
             until_told(server, error.removeprefix("ERR ").partition(" ")[0])
