@@ -20,10 +20,12 @@ def quick(server: Server) -> None:
     server.orderly.environment |= {"PAYMENT_WORKERS": "1", "REDRIVE_AFTER": "0.5"}
 
 
-def execute(server: Server, statement: str) -> None:
+def execute(server: Server, statement: str) -> int:
+    """Change the ledger from outside; return how many rows were changed."""
     with closing(sqlite3.connect(server.ledger, timeout=30)) as connection:
-        connection.execute(statement)
+        changed = connection.execute(statement).rowcount
         connection.commit()
+    return changed
 
 
 def ready(server: Server) -> int:
@@ -34,7 +36,8 @@ def test_the_housekeeping_goes_on_after_an_error_that_nobody_knows(server: Serve
     server.start()
     assert ready(server) == 200
     # A worker that was reported long ago, and that nobody can make sense of.
-    execute(server, "UPDATE workers SET run_id = 'odd', seen_at = 0, meter = 'odd'")
+    odd = "UPDATE workers SET run_id = 'odd', seen_at = 0, meter = 'odd'"
+    eventually(lambda: execute(server, odd) > 0, within=30, what="one was reported")
     eventually(lambda: ready(server) == 503, within=30, what="it says that it is not well")
     assert "JSONDecodeError" in server.client.get("/readyz").json()["detail"]
     assert server.place(order("a-1")).status_code == 202  # what can be done is done meanwhile

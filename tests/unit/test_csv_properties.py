@@ -202,7 +202,7 @@ def test_whatever_happened_to_a_file_an_order_is_taken_whole_or_not_at_all(
         assert len(set(found.ids)) == len(found.ids)
         for order in found.accepted:
             rows = wanted[order.order_id]
-            assert [row[5] for row in rows] == [str(item.quantity) for item in order.items]
+            assert [int(row[5]) for row in rows] == [item.quantity for item in order.items]
             assert [Decimal(row[6]) for row in rows] == [
                 Decimal(row[6]) for row in some.rows(order)
             ]
