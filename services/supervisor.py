@@ -187,7 +187,6 @@ class Supervisor:
                 raise WorkersFailed(f"payment workers end before they are ready: {why}")
         worker.before = worker.meter
         worker.vitals = Vitals([0] * Vitals.SIZE)
-        worker.restarts += 1
         rest = worker.put_off() if worker.process.exitcode == NO_ROOM else 0.0
         worker.vacancy = Vacancy(Loss(worker.slot, culprit, why), time.monotonic() + rest)
         self._fill(worker, worker.vacancy)
@@ -211,6 +210,7 @@ class Supervisor:
             vacancy.is_told = True
             vacancy.again_at = time.monotonic() + worker.put_off()
             return
+        worker.restarts += 1  # not before: who reports it names the process that is there
         worker.vacancy = None
         worker.started = worker.beat_at = time.monotonic()
         worker.beats = 0
