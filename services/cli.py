@@ -92,8 +92,7 @@ def run(
     Without input it settles what is open. In redis mode, --workers 0 waits for the workers
     that run elsewhere.
     """
-    settings = load(payment_workers=workers)
-    begin(settings, employs=True)
+    settings = read_settings(employs=True, payment_workers=workers)
     if fresh and not yes and not settings.ledger_url.startswith("sqlite"):
         raise UsageError("--fresh sets a ledger aside that others may share; add --yes if it shall")
 
@@ -134,8 +133,7 @@ def pay(
     workers: Annotated[int | None, typer.Option(max=64, help="Payment workers to start.")] = None,
 ) -> None:
     """Pay what others take in, until a signal ends it (redis mode)."""
-    settings = load(payment_workers=workers)
-    begin(settings, employs=True)
+    settings = read_settings(employs=True, payment_workers=workers)
     _need_redis(settings, "pay")
     if not settings.payment_workers:
         raise UsageError("pay needs at least one worker: --workers 1, or PAYMENT_WORKERS=1")

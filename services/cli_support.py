@@ -122,15 +122,20 @@ class _StandardOutput(io.FileIO):
             ) from None
 
 
-def read_settings(**overrides: object) -> Settings:
-    """Load the settings, and begin; options of the command line come before the environment."""
+def read_settings(*, employs: bool = False, **overrides: object) -> Settings:
+    """Load the settings, and begin; options of the command line come before the environment.
+
+    Args:
+        employs: See ``begin``.
+        overrides: The options.
+    """
     settings = load(**overrides)
-    begin(settings)
+    begin(settings, employs=employs)
     return settings
 
 
 def load(**overrides: object) -> Settings:
-    """Load the settings of a command that begins by itself."""
+    """Load the settings of a command that changes them before it begins."""
     from shared.environment import load_settings
 
     return load_settings(**overrides)

@@ -48,7 +48,7 @@ def _say(name: str, level: str, event: str, fields: dict[str, object]) -> None:
         getattr(_structlog(name), level)(event, **fields)
     except Exception as error:  # noqa: BLE001  no descriptor, no memory, no depth of recursion
         with suppress(Exception):
-            plain = {name: legible(str(value)) for name, value in fields.items()} | {
+            plain = {field: legible(str(value)) for field, value in fields.items()} | {
                 "service": name,
                 "event": event,
                 "level": level,

@@ -96,7 +96,7 @@ def collect(source: Input) -> Found:
     finally:
         source.close()
     found.notes = source.remarks.notes("it")
-    found.problem = source.remarks.problem("it")
+    found.problem = next(iter(source.remarks.problems("it")), None)
     return found
 
 

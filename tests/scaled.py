@@ -133,7 +133,7 @@ class Scaled(Orderly):
         for each in services:
             _, err = each.communicate(timeout=60)
             assert each.returncode == 0, err
-            said += err
+            said += err or ""  # nothing, where it was led to a file
         return said
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from services.http.app import refusals
@@ -50,11 +50,9 @@ OrderId = Annotated[
 ]
 
 
-_LISTED_BY = ("status", "order_id", "customer_id", "cursor", "limit")
-
-
-def _refuse_unknown(request: Request, known: tuple[str, ...]) -> None:
-    """Refuse a parameter that there is not: mistyped, it would narrow nothing."""
+def _refuse_unknown(request: Request) -> None:
+    """Refuse a parameter that the route has not: mistyped, it would narrow nothing."""
+    known = [each.alias for each in request.scope["route"].dependant.query_params]
     for name in request.query_params:
         if name not in known:
             reason = Reason(f"query.{legible(name, 60)}", f"is none of {', '.join(known)}")
@@ -71,9 +69,9 @@ def orders_router(reading: Reading) -> APIRouter:
         response_model=OrderPage,
         summary="List orders, the latest first",
         responses=refusals("ledger-unavailable", "invalid-request"),
+        dependencies=[Depends(_refuse_unknown)],
     )
     async def list_(
-        request: Request,
         status: Annotated[Status | None, Query(description="only these")] = None,
         order_id: Annotated[str | None, Query(pattern=ID, description="only this one")] = None,
         customer_id: Annotated[
@@ -89,8 +87,6 @@ def orders_router(reading: Reading) -> APIRouter:
         ] = None,
         limit: Annotated[int, Query(ge=1, le=500, description="most orders in a page")] = 50,
     ) -> dict[str, Any]:
-        _refuse_unknown(request, _LISTED_BY)
-
         def look(connection: sa.Connection) -> dict[str, Any]:
             page = list_orders(
                 ledger,

@@ -21,7 +21,8 @@ from shared.schema import build_order
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from services.producer.source import Remarks, Source, _Pause
+    from services.producer.remarks import Remarks
+    from services.producer.source import Source, _Pause
     from services.producer.streams import Line
     from services.producer.whole import Guard
 

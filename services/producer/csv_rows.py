@@ -13,7 +13,8 @@ from shared.errors import Reason
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from services.producer.source import Remarks, _Pause
+    from services.producer.remarks import Remarks
+    from services.producer.source import _Pause
     from services.producer.streams import Line
 
 COLUMNS = ("order_id", "customer_id", "currency", "placed_at", "sku", "quantity", "unit_price")

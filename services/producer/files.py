@@ -14,7 +14,8 @@ from services.producer.beginnings import check_header, check_json
 from services.producer.csv_orders import parse_csv
 from services.producer.jsonl_orders import parse_jsonl
 from services.producer.order_runs import find_apart
-from services.producer.source import PAUSE, CutOff, Remarks
+from services.producer.remarks import Remarks
+from services.producer.source import PAUSE, CutOff
 from services.producer.streams import chunks, decompressed, file_chunks, lines
 from services.producer.whole import LookedThrough, Remembered, refuse_again
 from shared.errors import InputError

@@ -16,7 +16,8 @@ from shared.weight import check_weight
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from services.producer.source import Remarks, Source, _Pause
+    from services.producer.remarks import Remarks
+    from services.producer.source import Source, _Pause
     from services.producer.streams import Line
 
 _ID = re.compile(rb'"order_id"\s*:\s*"([A-Za-z0-9._:-]{1,64})"')

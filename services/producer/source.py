@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from enum import Enum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -42,12 +41,6 @@ class _Pause(Enum):
 PAUSE: Final = _Pause.PAUSE
 """Nothing more is there just now: what has gathered should leave."""
 
-_SHOWN = 10
-_LEFT_OUT = {
-    "header": "the header of a joined file",
-    "empty": "what has nothing but separators in it",
-}
-
 Incoming = Accepted | Rejected | _Pause
 Source = Iterator[Incoming]
 
@@ -57,10 +50,6 @@ class Stopped(Exception):
 
 
 NOT_UTF8 = "bytes that are not UTF-8"
-SPREAD = (
-    "JSON Lines has one order a line, and this goes on in the next: write it so with jq -c ., or "
-    "an array with jq -c '.[]'"
-)
 _REMEDIES = {
     NOT_UTF8: "if it is Latin-1 or Windows-1252, convert it: iconv -f WINDOWS-1252 -t UTF-8",
     "quote": "mend that, and run it again: what was accepted is not charged twice",
@@ -96,79 +85,3 @@ class CutOff(Exception):
         if self.why == NOT_UTF8:
             return f"has {self}; it was read up to there"
         return f"input cut off: {self}"
-
-
-class Remarks:
-    """What a person should hear of an input that was read, beside its orders."""
-
-    def __init__(self) -> None:
-        self._left_out: dict[str, list[int]] = {}
-        self._counts: Counter[str] = Counter()
-        self._spread = 0
-        self._in_part: list[str] = []
-        self._in_part_count = 0
-        self._over: list[str] = []
-        self._over_count = 0
-
-    def leave_out(self, what: str, line: int) -> None:
-        """Note a row that is none of an order."""
-        self._counts[what] += 1
-        shown = self._left_out.setdefault(what, [])
-        if len(shown) < _SHOWN:
-            shown.append(line)
-
-    def find_spread(self, line: int) -> None:
-        """Note that an object of JSON goes on after its line."""
-        self._spread = self._spread or line
-
-    def charge_in_part(self, order_id: str) -> None:
-        """Note an order that was accepted before the rest of its rows came."""
-        self._in_part_count += 1
-        if len(self._in_part) < _SHOWN:
-            self._in_part.append(order_id)
-
-    def come_over(self, order_id: str) -> None:
-        """Note an order of which an earlier input had other rows, and was taken in."""
-        self._over_count += 1
-        if len(self._over) < _SHOWN:
-            self._over.append(order_id)
-
-    def notes(self, file: str) -> list[str]:
-        """Say what was left out, and which line holds the beginning of an order only."""
-        spread = [f"{file}, line {self._spread}: {SPREAD}"] if self._spread else []
-        return spread + [
-            f"{file}, {'line' if len(lines) == 1 else 'lines'} "
-            f"{_listed(lines, self._counts[what])}: left out {_LEFT_OUT[what]}"
-            for what, lines in self._left_out.items()
-        ]
-
-    def problems(self, file: str) -> list[str]:
-        """Say which orders were charged in part, or may have been."""
-        found = [each] if (each := self.problem(file)) else []
-        if self._over_count:
-            orders = "1 order" if self._over_count == 1 else f"{self._over_count:,} orders"
-            names = _listed(self._over, self._over_count)
-            found.append(
-                f"{file}: rows of {orders} were refused, for an earlier input of this run has "
-                f"other rows of the same id: {names}; those were taken, perhaps as a part: see to "
-                "them, and join such inputs to one that is sorted by order_id"
-            )
-        return found
-
-    def problem(self, file: str) -> str | None:
-        """Say which orders were charged in part, if any were."""
-        if not self._in_part_count:
-            return None
-        orders = (
-            "1 order was" if self._in_part_count == 1 else f"{self._in_part_count:,} orders were"
-        )
-        return (
-            f"{file}: {orders} charged in part, for the rest of their rows came after other "
-            f"orders: {_listed(self._in_part, self._in_part_count)}; see to them, and sort the "
-            "rows by order_id or read them from a file, which is looked at before"
-        )
-
-
-def _listed(shown: Sequence[object], count: int) -> str:
-    more = f" and {count - len(shown):,} more" if count > len(shown) else ""
-    return ", ".join(map(str, shown)) + more

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from services.producer.files import Input
-    from services.producer.source import Remarks, Source
+    from services.producer.remarks import Remarks
+    from services.producer.source import Source
 
 _APART = "the rows of an order must follow each other, each of them once; sort by order_id"
 REJECTED_BEFORE = Reason("order_id", "was rejected before in this input; mend it there")
@@ -116,20 +117,25 @@ def refuse_again(source: Source) -> Source:
 
 
 class Over:
-    """Over the CSV inputs of a run: an order may begin in one of them and go on in the next."""
+    """Over the CSV inputs of a run: an order may begin in one of them and go on in the next.
+
+    Of what an input says twice its own guard speaks.
+    """
 
     def __init__(self) -> None:
-        self._taken = Seen()
-        self._rejected = Seen()
+        self._taken: list[Seen] = []
+        self._rejected: list[Seen] = []
 
     def guard(self, source: Input) -> Source:
         """Yield an input's orders; refuse one of which rows were rejected in an earlier input."""
+        self._taken.append(Seen())
+        self._rejected.append(Seen())
         for found in source.orders():
             if source.is_csv and isinstance(found, Rejected):
                 self._refused(source, found)
-            elif source.is_csv and isinstance(found, Accepted) and self._rejected:
+            elif source.is_csv and isinstance(found, Accepted):
                 order_id = found.order.order_id
-                if order_id in self._rejected:
+                if _earlier(order_id, self._rejected):
                     yield Rejected(found.place, order_id, [_REJECTED_EARLIER])
                     continue
             yield found
@@ -139,20 +145,24 @@ class Over:
         if not source.is_csv:
             return
         if verdict is not Verdict.CONFLICT:
-            self._taken.add(order_id)
-        elif order_id in self._taken:
+            self._taken[-1].add(order_id)
+        elif _earlier(order_id, self._taken):
             source.remarks.come_over(order_id)
+
+    def close(self) -> None:
+        """Forget them."""
+        for seen in self._taken + self._rejected:
+            seen.close()
 
     def _refused(self, source: Input, found: Rejected) -> None:
         order_id = bare(found.order_id or "")
         if not order_id:
             return
-        # Of what comes apart within an input its own guard has spoken.
-        if order_id in self._taken and not found.reasons[0].rule.startswith(_APART):
+        if _earlier(order_id, self._taken):
             source.remarks.come_over(order_id)
-        self._rejected.add(order_id)
+        self._rejected[-1].add(order_id)
 
-    def close(self) -> None:
-        """Forget them."""
-        self._taken.close()
-        self._rejected.close()
+
+def _earlier(order_id: str, seen: list[Seen]) -> bool:
+    """Whether an id was seen in an input before the latest."""
+    return any(each and order_id in each for each in seen[:-1])

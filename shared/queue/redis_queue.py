@@ -19,12 +19,10 @@ from shared.logs import Logger
 from shared.passwords import mask_password
 from shared.queue.port import OrderQueue
 from shared.queue.redis_ailments import Ailment, diagnose
-from shared.queue.redis_check import check
 from shared.queue.redis_keys import on_its_way
 from shared.queue.redis_line import ANSWER_SECONDS, Line
 from shared.queue.redis_sending import SendingEnd
-from shared.queue.redis_types import clear
-from shared.queue.redis_watch import Watch
+from shared.queue.redis_watch import Watch, look_after
 from shared.schema import Message, encode_nudge
 
 if TYPE_CHECKING:
@@ -69,7 +67,8 @@ class RedisQueue(OrderQueue):
         self._unsure: set[int] = set()
         self._rest = 0.0
         self._rests_until = 0.0
-        self._gives_up_at: float | None = time.monotonic() + START_SECONDS
+        self._was_well = threading.Event()
+        self._gives_up_at = time.monotonic() + START_SECONDS
         self._asks_at = 0.0
         self._ailments: dict[str, Ailment | None] = {}
         self._watch = Watch(
@@ -146,22 +145,22 @@ class RedisQueue(OrderQueue):
             QueueUnavailable: It refuses what will not pass, or was not well for START_SECONDS.
         """
         now = time.monotonic()
-        if self._gives_up_at is None or now < self._asks_at:
+        if self._was_well.is_set() or now < self._asks_at:
             return
         self._asks_at = now + _REST_LEAST
         try:
-            connection = self._line.open()
-            clear(connection, self._ledger_id)
-            check(connection, self._ledger_id)
+            look_after(self._line, self._ledger_id)
         except Exception as error:  # noqa: BLE001  whatever a server or a proxy makes of it
             self._line.mend(error)
+            if self._was_well.is_set():
+                return  # meanwhile, for the watch
             ailment = diagnose(error)
-            if ailment.is_lasting and self._gives_up_at is not None:
+            if ailment.is_lasting:
                 raise QueueUnavailable(f"queue {self._name} {ailment.text}") from None
-            if self._gives_up_at is not None and now > self._gives_up_at:
+            if now > self._gives_up_at:
                 raise QueueUnavailable(self._given_up(error)) from None
         else:
-            self._gives_up_at = None
+            self._was_well.set()
 
     @property
     def is_away(self) -> bool:
@@ -189,7 +188,7 @@ class RedisQueue(OrderQueue):
     def _see(self, ailment: Ailment | None) -> None:
         """Hear of who watches; what is well for the watch was well once."""
         if ailment is None:
-            self._gives_up_at = None
+            self._was_well.set()
         self._note("watched", ailment)
 
     def _note(self, source: str, ailment: Ailment | None) -> None:

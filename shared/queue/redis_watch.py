@@ -18,6 +18,17 @@ WATCH_SECONDS = 1.0
 """How often it looks."""
 
 
+def look_after(line: Line, ledger_id: str) -> None:
+    """Clear away what is in the way, and try all that is needed.
+
+    Raises:
+        Exception: Whatever a server or a proxy makes of it; see ``diagnose``.
+    """
+    connection = line.open()
+    clear(connection, ledger_id)
+    check(connection, ledger_id)
+
+
 class Watch:
     """Checks again and again, and tells what it finds.
 
@@ -45,9 +56,7 @@ class Watch:
     def _run(self) -> None:
         while not self._is_over.wait(WATCH_SECONDS):
             try:
-                connection = self._line.open()
-                clear(connection, self._ledger_id)
-                check(connection, self._ledger_id)
+                look_after(self._line, self._ledger_id)
             except Exception as error:  # noqa: BLE001  whatever a server or a proxy makes of it
                 self._line.mend(error)
                 self._tell(diagnose(error))

@@ -63,10 +63,8 @@ USERS = {
     "shared.queue.redis_queue": {"services.scaled"},
     "shared.queue.redis_sending": {"shared.queue.redis_queue", "services.payment.rq_worker"},
     "shared.queue.redis_watch": {"shared.queue.redis_queue"},
-    "shared.queue.redis_types": {"shared.queue.redis_queue", "shared.queue.redis_watch"},
-    "shared.queue.redis_check": {
-        *("shared.queue.redis_queue", "shared.queue.redis_watch", "services.modes"),
-    },
+    "shared.queue.redis_types": {"shared.queue.redis_watch"},
+    "shared.queue.redis_check": {"shared.queue.redis_watch", "services.modes"},
     "shared.queue.controls": {"services.scaled", "services.payment.rq_worker"},
     "shared.queue.closed_job": {
         *("shared.queue.redis_sending", "services.payment.job", "services.payment.rq_worker"),
