@@ -20,7 +20,7 @@ from shared.passwords import mask_password, read_password, with_password
 from shared.redis_urls import parse_redis_url
 from shared.settings import Settings, check_token
 
-_ALIKE = 0.9
+_ALIKE = 0.84
 """How much two names have in common, of 1, so that one is taken for a slip in the other."""
 
 

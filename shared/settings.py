@@ -41,6 +41,8 @@ def _ledger_url(value: str) -> str:
         url = make_url(value)
     except (ArgumentError, ValueError):
         raise ValueError(f"is not a URL like {_LEDGER_URLS}") from None
+    if url.host:
+        raise ValueError("has two slashes where a path begins after three: sqlite:///PATH")
     if not url.database or url.database == ":memory:" or url.query:
         raise ValueError("must name a file, which several processes share: sqlite:///PATH")
     return value

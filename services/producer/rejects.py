@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from services.producer.source import Rejected
+
+_BEGINNING = b'{"file": '
 
 KINDS_COUNTED = 1000
 """Kinds of reasons that are told apart; names of unknown fields could be endless."""
@@ -56,7 +59,7 @@ class Rejects:
         with self._writing():
             file.write(json.dumps(line) + "\n")
         self.count += 1
-        for kind in {legible(reason.kind, 100) for reason in rejected.reasons}:
+        for kind in {legible(reason.kind, 160) for reason in rejected.reasons}:
             if kind in self.kinds or len(self.kinds) < KINDS_COUNTED:
                 self.kinds[kind] += 1
 
@@ -93,9 +96,23 @@ class Rejects:
     def _open(self) -> IO[str]:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self.path.open("w", encoding="utf-8")
+            self._spare_others()
+            # For its owner alone, as the ledger is: what customers order is in it.
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+            self._file = os.fdopen(os.open(self.path, flags, 0o600), "w", encoding="utf-8")
         except OSError as error:
             raise ConfigurationError(
                 f"--rejects {self.path}: cannot be written: {error.strerror}; name another file"
             ) from None
         return self._file
+
+    def _spare_others(self) -> None:
+        """Let nothing be emptied but what an earlier run has written here: a ledger, an input."""
+        if self.path.is_file():
+            with self.path.open("rb") as there:
+                beginning = there.read(len(_BEGINNING))
+            if beginning and beginning != _BEGINNING:
+                raise ConfigurationError(
+                    f"--rejects {self.path}: is there already, and holds something else; "
+                    "name another file"
+                )

@@ -8,7 +8,7 @@ import pytest
 
 from tests.inputs import TIME, csv_of, line, row
 from tests.intake import accepted, assert_counts, rejects, write
-from tests.orderly import Orderly
+from tests.orderly import Orderly, assert_refused
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -158,3 +158,35 @@ def test_the_report_names_the_rejects_and_their_three_most_frequent_reasons(
     assert len(rejects(path)) == 10
     assert not result.err
     assert "\x1b" not in result.out
+
+
+@pytest.mark.parametrize("what", ["the ledger", "the input", "a link to the input", "another file"])
+def test_a_file_that_is_none_of_rejects_is_not_emptied_for_them(
+    orderly: Orderly, what: str
+) -> None:
+    write(orderly.folder, {"good.csv": csv_of(row("o1"))})
+    assert orderly("run", "good.csv").code == 0
+    (orderly.folder / "notes.txt").write_text("mine")
+    (orderly.folder / "link.csv").symlink_to("good.csv")
+    names = {
+        "the ledger": "var/orderly.db",
+        "the input": "good.csv",
+        "a link to the input": "link.csv",
+        "another file": "notes.txt",
+    }
+    path = orderly.folder / names[what]
+    before = path.read_bytes()
+    for arguments in ("good.csv",), ("--orders", "5", "--seed", "1"):
+        result = orderly("run", *arguments, "--rejects", names[what])
+        assert_refused(result, f"--rejects {names[what]}: is there already", "name another file")
+    assert path.read_bytes() == before
+    assert orderly.totals()["created"] == 1
+
+
+def test_a_file_of_rejects_is_replaced_and_is_for_its_owner_alone(orderly: Orderly) -> None:
+    write(orderly.folder, {"bad.csv": csv_of(row("o1", price="free"))})
+    for _ in range(2):
+        assert orderly("run", "bad.csv", "--rejects", "no.jsonl").code == 0
+    path = orderly.folder / "no.jsonl"
+    assert len(rejects(path)) == 1
+    assert path.stat().st_mode & 0o777 == 0o600

@@ -176,9 +176,18 @@ def test_config_tells_every_setting_its_value_and_where_it_came_from(shop: Order
 
 
 def test_a_name_that_is_nearly_a_setting_is_told(shop: Orderly) -> None:
-    result = shop("config", PAYMENT_WORKER="3", ledger_ulr="x", HTTP_PROXY="y", MY_PARTITION="z")
+    typos: Any = {
+        "PAYMENT_WORKER": "3",
+        "ledger_ulr": "x",
+        "HTTP_PROT": "1",
+        "LEDGER_PASSWORD": "p",
+    }
+    others: Any = {"HTTP_PROXY": "y", "MY_PARTITION": "z", "REDIS_PORT": "1", "LOG_LEVEL": "debug"}
+    result = shop("config", **typos, **others)
     assert result.code == 0
     assert sorted(result.err.splitlines()) == [
+        "orderly: HTTP_PROT is no setting; is HTTP_PORT meant?",
+        "orderly: LEDGER_PASSWORD is no setting; is LEDGER_PASSWORD_FILE meant?",
         "orderly: PAYMENT_WORKER is no setting; is PAYMENT_WORKERS meant?",
         "orderly: ledger_ulr is no setting; is LEDGER_URL meant?",
     ]

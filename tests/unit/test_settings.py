@@ -60,6 +60,7 @@ def refusal(monkeypatch: Env, **environment: str) -> str:
         ("STALL_AFTER", "0", ["'0'", "greater than or equal to 0.5"]),
         ("LEDGER_URL", "orderly.db", ["'orderly.db'", *BOTH_LEDGERS]),
         ("LEDGER_URL", "sqlite://", ["must name a file"]),
+        ("LEDGER_URL", "sqlite://var/orderly.db", ["two slashes", "sqlite:///PATH"]),
         ("LEDGER_URL", "sqlite:///:memory:", ["must name a file"]),
         ("LEDGER_URL", "mysql://host/orders", ["names mysql", *BOTH_LEDGERS]),
         ("LEDGER_URL", "postgresql://host:port/orders", BOTH_LEDGERS),
