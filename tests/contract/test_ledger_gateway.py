@@ -18,12 +18,10 @@ from services.payment.gateway import (
     PermanentFailure,
     TransientFailure,
 )
-from shared import clock
 from shared.ledger import settlement as the_books
-from shared.ledger import tables
 from shared.ledger.reports import totals
 from tests.books import assert_proven, books_of, order, take_in
-from tests.settling import Scripted, cursor, outcomes, settle_through, settler, work_out
+from tests.settling import Scripted, cursor, outcomes, settle_through, settler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -133,64 +131,6 @@ def test_the_ledgers_own_gateway_is_handed_the_order_itself(new_ledger: NewLedge
         assert work is not None
         worker._decide(work, time.monotonic() + 60)
     assert asked[0].order is next(work.orders())[0]
-
-
-def test_a_failed_attempt_that_was_overtaken_is_not_counted_twice(new_ledger: NewLedger) -> None:
-    ledger = new_ledger(partitions=1)
-    take_in(ledger, [order("o-1")])
-    settlements = [
-        work_out(settler(ledger, Scripted(**{"o-1": [TransientFailure("busy")]}))) for _ in range(2)
-    ]
-    assert [the_books.write(ledger, each) for each in settlements] == [True, False]
-    assert cursor(ledger).attempts == 1
-
-
-def test_a_transient_failure_keeps_what_precedes_it_and_waits(new_ledger: NewLedger) -> None:
-    ledger = new_ledger(partitions=1)
-    take_in(ledger, [order("o-1"), order("o-2"), order("o-3")])
-    gateway = Scripted(**{"o-2": [TransientFailure("busy"), TransientFailure()]})
-    before = clock.now_us()
-    settlement = work_out(settler(ledger, gateway))
-    assert the_books.write(ledger, settlement)
-    assert [payment.order_id for payment in settlement.payments] == ["o-1"]
-    waiting = cursor(ledger)
-    assert (waiting.number, waiting.attempts, waiting.reason) == (1, 1, "busy")
-    assert waiting.retry_at is not None
-    assert before <= waiting.retry_at <= clock.now_us() + clock.SECOND // 20
-    settle_through(ledger, gateway)
-    assert outcomes(ledger) == [
-        ("o-1", "paid", 1, None),
-        ("o-2", "paid", 3, None),
-        ("o-3", "paid", 1, None),
-    ]
-    assert [charge.attempt for charge in gateway.asked] == [1, 1, 2, 3, 1]
-    assert_proven(ledger)
-
-
-def test_a_partition_that_waits_is_left_alone_until_its_time(new_ledger: NewLedger) -> None:
-    ledger = new_ledger(partitions=1)
-    take_in(ledger, [order("o-1")])
-    with ledger.database.write() as connection:
-        soon = clock.now_us() + 1_900_000
-        connection.execute(tables.cursors.update().values(retry_at=soon))
-    gateway = Scripted()
-    stint = settler(ledger, gateway).settle_partition(0)
-    assert stint.settled == 0
-    assert stint.due is not None
-    assert stint.due <= time.monotonic() + 1.9
-    assert gateway.asked == []
-
-
-def test_a_time_that_a_clock_set_back_has_left_behind_holds_nobody_up(
-    new_ledger: NewLedger,
-) -> None:
-    ledger = new_ledger(partitions=1)
-    take_in(ledger, [order("o-1")])
-    an_hour_ahead = clock.now_us() + 3600 * clock.SECOND
-    with ledger.database.write() as connection:
-        connection.execute(tables.cursors.update().values(retry_at=an_hour_ahead, attempts=1))
-    assert settler(ledger).settle_partition(0).settled == 1
-    assert outcomes(ledger) == [("o-1", "paid", 2, None)]
 
 
 @pytest.mark.parametrize(

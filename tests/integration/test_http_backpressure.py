@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.books import order
+from tests.bulk import CHUNKED, chunk, codes, line
 from tests.eventually import eventually
 from tests.gateways import hold, slow_down
-from tests.integration.test_http_bulk import CHUNKED, chunk, codes, line
 from tests.scaled import Scaled
 from tests.server import lines, problem_of
 

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.books import order
+from tests.bulk import CHUNKED, chunk, codes, line, unchunked
 from tests.eventually import eventually
 from tests.gateways import hold, slow_down
 from tests.integration.test_chaos import assert_nothing_runs
 from tests.integration.test_full_disk import Disk
-from tests.integration.test_http_bulk import CHUNKED, chunk, codes, line, unchunked
 from tests.orderly import Orderly, assert_one_line, finish, kill, processes_of
 from tests.server import answers, lines, problem_of, read_all
 
