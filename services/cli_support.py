@@ -74,8 +74,20 @@ def _telling() -> Iterator[None]:
     except OSError as error:
         if error.errno not in _OUT_OF_LIMITS:
             raise
-        say(f"this machine has no room for it: {error.strerror}; see to its limits (ulimit -a)")
+        _say_no_room(str(error.strerror))
         raise typer.Exit(1) from None
+    except MemoryError:
+        _say_no_room("not enough memory")
+        raise typer.Exit(1) from None
+    except RuntimeError as error:
+        if "start new thread" not in str(error):
+            raise
+        _say_no_room("no more threads")
+        raise typer.Exit(1) from None
+
+
+def _say_no_room(what: str) -> None:
+    say(f"this machine has no room for it: {what}; see to its limits (ulimit -a)")
 
 
 @contextmanager

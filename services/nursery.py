@@ -17,6 +17,7 @@ import select
 import signal
 import socket
 import sys
+import time
 from contextlib import suppress
 from importlib import import_module
 from multiprocessing import (
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 
 ANSWER_SECONDS = 5.0
 """How long it may take to make a copy, or to tell of a death; one that was stopped never would."""
+
+ADOPTION_SECONDS = 1.0
 
 _KILLED = -int(signal.SIGKILL)
 
@@ -98,9 +101,17 @@ class Nursery:
         if line is None or pid is None:
             return
         line.close()
-        with suppress(ProcessLookupError, ChildProcessError):
-            os.kill(pid, signal.SIGKILL)
+        copies = _children_of(pid)  # one that was stopped at its first step does not end by itself
+        for each in (pid, *copies):
+            with suppress(ProcessLookupError):
+                os.kill(each, signal.SIGKILL)
+        with suppress(ChildProcessError):
             os.waitpid(pid, 0)
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether there is none that could tell how a copy has ended."""
+        return self._line is None
 
 
 _nursery = Nursery()
@@ -122,7 +133,7 @@ def reap(process: BaseProcess) -> None:
     process.join(ANSWER_SECONDS)
     if process.is_alive():
         _nursery.close()
-        process.join()
+        process.join(ANSWER_SECONDS)
 
 
 class _Copy(popen_fork.Popen):
@@ -179,8 +190,12 @@ class _Copy(popen_fork.Popen):
     def poll(self, flag: int = os.WNOHANG) -> int | None:
         """Return the exit code, once there is one."""
         if self.returncode is None:
-            code = self._hear(0 if flag == os.WNOHANG else None)
-            self.returncode = code
+            self.returncode = self._hear(0 if flag == os.WNOHANG else None)
+            if self.returncode is None and _nursery.is_gone and _has_ended(self.pid):
+                # Its end of the pipe may be held by a copy that was stopped before it let go.
+                self.returncode = _KILLED
+            if self.returncode == _KILLED:
+                _adopt(self.pid)
         return self.returncode
 
     def _hear(self, timeout: float | None) -> int | None:
@@ -191,6 +206,33 @@ class _Copy(popen_fork.Popen):
             return None
         told = os.read(self.sentinel, NUMBER.size)
         return int(NUMBER.unpack(told)[0]) if told else _KILLED
+
+
+def _children_of(pid: int) -> list[int]:
+    try:
+        return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def _has_ended(pid: int) -> bool:
+    """Whether there is no such process, or nothing of it but its number."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return True
+    return stat.rpartition(")")[2].split()[0] in {"Z", "X"}
+
+
+def _adopt(pid: int) -> None:
+    """Reap a copy whose nursery has gone before it, if it is ours now: the first process gets them.
+
+    It was killed, so it does not take long.
+    """
+    deadline = time.monotonic() + ADOPTION_SECONDS
+    with suppress(ChildProcessError):
+        while not os.waitpid(pid, os.WNOHANG)[0] and time.monotonic() < deadline:
+            time.sleep(ADOPTION_SECONDS / 100)
 
 
 def _tracker() -> int:
@@ -205,4 +247,7 @@ def _close(*fds: int) -> None:
 
 def _is_alone() -> bool:
     """Whether this process has one thread, those that Python does not know of counted, too."""
-    return len(list(Path("/proc/self/task").iterdir())) == 1
+    try:
+        return len(list(Path("/proc/self/task").iterdir())) == 1
+    except OSError:  # there is no /proc: nobody can tell
+        return False

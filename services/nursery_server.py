@@ -64,6 +64,7 @@ class _Server:
 
     def __init__(self, line: socket.socket) -> None:
         self._line = line
+        self._selector = selectors.DefaultSelector()
         self._telling: dict[int, int] = {}
         self._ear, self._mouth = os.pipe()
         os.set_blocking(self._ear, False)
@@ -72,18 +73,17 @@ class _Server:
     def run(self) -> None:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(self._mouth, warn_on_full_buffer=False)
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._line, selectors.EVENT_READ)
-            selector.register(self._ear, selectors.EVENT_READ)
-            while True:
-                ready = {key.fileobj for key, _ in selector.select()}
-                if self._ear in ready:
-                    self._reap()
-                if self._line in ready:
-                    asked, fds, _, _ = socket.recv_fds(self._line, 1, _MOST_DESCRIPTORS)
-                    if not asked:
-                        return
-                    self._copy(*fds)
+        self._selector.register(self._line, selectors.EVENT_READ)
+        self._selector.register(self._ear, selectors.EVENT_READ)
+        while True:
+            ready = {key.fileobj for key, _ in self._selector.select()}
+            if self._ear in ready:
+                self._reap()
+            if self._line in ready:
+                asked, fds, _, _ = socket.recv_fds(self._line, 1, _MOST_DESCRIPTORS)
+                if not asked:
+                    return
+                self._copy(*fds)
 
     def _reap(self) -> None:
         os.read(self._ear, 4096)
@@ -113,12 +113,14 @@ class _Server:
         """Be the worker that was asked for."""
         code = 1
         try:
+            # First that of which others wait for the end.
+            for fd in (*self._telling.values(), self._line.fileno(), self._ear, self._mouth):
+                os.close(fd)
             end_with_parent(nursery)
             call_it("orderly-worker")
+            self._selector.close()
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            for fd in (self._line.fileno(), self._ear, self._mouth, *self._telling.values()):
-                os.close(fd)
             given[:] = fds
             # What follows is as in multiprocessing's own fork server: its end is its own.
             atexit._clear()

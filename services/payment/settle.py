@@ -28,8 +28,9 @@ STINT = 1.0
 
 _BACKOFF = 0.05
 
-# Its own: a gateway may seed the module's, or put something else in its place.
-_DRAW = random.Random()  # noqa: S311  no secret
+# The system's: a gateway may seed the module's, or put something else in its place; and one that
+# was made here would be the same in all workers, which are copies of one process.
+_DRAW = random.SystemRandom()
 
 
 class Stint(NamedTuple):

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from services.producer.streams import Line
 
-_RETURN = re.compile(rb"(\r)")
-_ENDS = re.compile(rb"(\r|[\0\x0b\x0c\x1c-\x1e]|\xc2\x85|\xe2\x80[\xa8\xa9])")
+_RETURN = re.compile(rb"(\r+)")
+_ENDS = re.compile(rb"((?:\r|[\0\x0b\x0c\x1c-\x1e]|\xc2\x85|\xe2\x80[\xa8\xa9])+)")
 _RETURN_INSIDE = re.compile(rb"\r[^\n]")
 _OTHERS = tuple(end.encode() for end in "\0\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029")
 COMMAS = 6
@@ -36,6 +36,12 @@ def may_come_apart(rows: bytes) -> bool:
     if b"\r" in rows and _RETURN_INSIDE.search(rows):
         return True
     return any(end in rows for end in _OTHERS)
+
+
+def _split(text: bytes) -> list[bytes]:
+    """Split a line where it comes apart, with what parts it; nothing but that stays together."""
+    ends = _RETURN if text.count(b",") == COMMAS else _ENDS
+    return [text] if ends.fullmatch(text.strip()) else ends.split(text)
 
 
 class Parts:
@@ -58,7 +64,7 @@ class Parts:
         elif not line.is_rest:
             self._is_passed_on = False
         self.is_within = line.goes_on
-        *before, last = (_RETURN if text.count(b",") == COMMAS else _ENDS).split(text)
+        *before, last = _split(text)
         for part, end in zip(before[::2], before[1::2], strict=True):
             part_of = line._replace(parted=end, is_last=False, cut=None, goes_on=False)
             yield self._sized(part_of, part)

@@ -174,7 +174,8 @@ def _flaw(line: Line, text: str, columns: list[str] | None, cut: str | None) -> 
 
 
 def _rule_of(end: bytes) -> str:
-    return _RETURN if end == b"\r" else _OTHER_END.format(ord(end.decode()))
+    character = end.decode()[0]
+    return _RETURN if character == "\r" else _OTHER_END.format(ord(character))
 
 
 def _without_mark(columns: list[str]) -> list[str]:

@@ -41,8 +41,8 @@ _REMEDIES = {
     "full": "has no room left on its disk; make some and run again, what was accepted is kept",
     "disk i/o": "cannot be written (disk full or failing); see to it and run again, "
     "what was accepted is kept",
-    "unable to open": "cannot be opened; check that its folder exists, and that it and the file may "
-    "be written",
+    "unable to open": "cannot be opened; check that its folder exists, and that both may be "
+    "written",
     "readonly": "may not be written; check its permissions",
 }
 _OF_THE_DATA = (

@@ -1,4 +1,4 @@
-"""A machine without the shared memory that semaphores need: one line, for run and for serve."""
+"""A machine without the shared memory that semaphores need, or without /proc."""
 
 from __future__ import annotations
 
@@ -31,3 +31,12 @@ def test_shared_memory_that_cannot_be_used_is_named_in_one_line(
     script = ["sh", "-c", f'{spoil}; exec "$@"', "sh"]
     process = orderly.start(*command, command=[*apart, *script, *COMMAND])
     assert_one_line(finish(process), 3, "/dev/shm", why)  # noqa: S108
+
+
+@pytest.mark.anew
+def test_without_proc_workers_are_started_all_the_same(orderly: Orderly) -> None:
+    apart = [str(needed("unshare")), "--mount", "--map-root-user"]
+    script = ["sh", "-c", 'mount -t tmpfs none /proc; exec "$@"', "sh"]
+    result = finish(orderly.start(*RUN, "--json", command=[*apart, *script, *COMMAND]))
+    assert result.code == 0, result.err
+    assert (result.json["created"], result.json["verified"]) == (3, True)

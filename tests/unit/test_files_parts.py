@@ -83,3 +83,11 @@ def test_a_line_of_a_megabyte_of_rows_hides_none_of_them(read: Reader, end: str)
     found = read(gzip.compress(content, 1), "orders.csv.gz")
     assert found.ids == ["a", "b"]
     assert set(found.rejected_ids) == set(names)
+
+
+@pytest.mark.parametrize("size", [1, 200, 300_000, 3_000_000])
+def test_a_tail_of_nul_bytes_is_an_end_in_the_middle(read: Reader, size: int) -> None:
+    """As a crash leaves it: the rows that were there may have been more of the last order."""
+    found = read(csv_of(row("o1")) + b"\0" * size)
+    assert found.ids == ["o1"]
+    assert found.cut is not None or found.rejected
