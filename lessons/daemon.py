@@ -126,8 +126,8 @@ def main() -> None:
         "neither: the plain daemon lived on as an orphan.",
         "The flag tells the parent what to do when it ends: terminate daemons, join the others. "
         "The system knows nothing of it, and a killed parent does nothing any more.",
-        "services/process.py asks Linux to end a worker with its parent, and has a thread that "
-        "waits for the parent's sentinel everywhere: so did the one called following.",
+        "services/processes/child.py asks Linux to end a worker with its parent, and has a thread "
+        "that waits for the parent's sentinel everywhere: so did the one called following.",
     )
 
 

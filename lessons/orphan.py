@@ -53,8 +53,8 @@ def main() -> None:
         "system for this task, as user sessions and containers do. It went on working.",
         "Somebody must be there to reap it, so the system finds it a new parent. Nobody tells the "
         "orphan; and nobody stops it, either.",
-        "services/process.py lets a worker leave with its parent: an orphaned worker would hold "
-        "the ledger open, and take orders that nobody supervises.",
+        "services/processes/child.py lets a worker leave with its parent: an orphaned worker "
+        "would hold the ledger open, and take orders that nobody supervises.",
     )
 
 

@@ -85,8 +85,8 @@ def main() -> None:
         "producer cannot put an end mark into a queue, but its pipes end all the same.",
         "The kernel closes a dead process's ends, and a pipe that nobody can write to any more is "
         "at its end. One pipe for each consumer: two readers of one would need a lock.",
-        "services/process.py waits for the end of a pipe that its parent holds, so workers leave "
-        "even if the parent is killed. The orders not sent are in the journal.",
+        "services/processes/child.py waits for the end of a pipe that its parent holds, so "
+        "workers leave even if the parent is killed. The orders not sent are in the journal.",
     )
 
 

@@ -68,9 +68,9 @@ def verify(as_json: AsJson = False) -> None:
 
 def _prove(*, is_quiet: bool) -> Proof:
     """Prove the ledger, and show how far that is; a signal ends it."""
+    from services.processes.signals import StopRequests
     from services.progress import proof_display
     from services.proving import Stopped, prove
-    from services.signals import StopRequests
     from shared.ledger.opening import open_ledger
     from shared.ledger.verify import verify as check
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 
 import typer
 
-from services.suspension import stop_between_turns
+from services.processes.suspension import stop_between_turns
 from shared.errors import OrderlyError, OutputUnavailable
 from shared.texts import LINE, legible
 
@@ -165,9 +165,9 @@ def begin(settings: Settings, *, employs: bool = False) -> None:
 
     if employs and settings.payment_workers:
         from services.modes import modules_of_workers
-        from services.nursery import open_nursery
+        from services.processes.fork_server import open_fork_server
 
-        open_nursery(modules_of_workers(settings))  # first, since what follows are threads
+        open_fork_server(modules_of_workers(settings))  # first, since what follows are threads
     stop_between_turns()
     set_up_logs(settings)
     for line in misspelled():

@@ -16,8 +16,8 @@ from shared.ledger.verify import is_most, verify, verify_since
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
+    from services.processes.signals import StopRequests
     from services.report import Display, Finished
-    from services.signals import StopRequests
     from shared.ledger.opening import Ledger
     from shared.ledger.proof import Step
     from shared.ledger.verify import Standing

@@ -8,8 +8,8 @@ from services.asking import ENDING, Asker
 from services.console import equation
 from services.modes import new_pipeline
 from services.payment.gateway import load_gateway
+from services.processes.signals import StopRequests
 from services.run import new_run_id
-from services.signals import StopRequests
 from shared.ledger.opening import open_ledger
 from shared.ledger.reports import totals
 

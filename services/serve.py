@@ -27,12 +27,12 @@ from services.http.reports import STOPPING, ledger_router, orders_router, servic
 from services.http.server import HttpServer, bind
 from services.modes import new_pipeline
 from services.payment.gateway import load_gateway
+from services.processes.signals import StopRequests
 from services.producer import api
 from services.producer.door import PATIENCE, Door
 from services.producer.generator import Generator
 from services.producer.intake import Intake
 from services.run import new_run_id
-from services.signals import StopRequests
 from services.standstill import Abandoned, Standstill
 from shared.collector import tune_gc
 from shared.errors import QueueUnavailable

@@ -15,11 +15,11 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING
 
-from services.nursery import WorkerProcess, reap
 from services.payment import worker as payment
 from services.payment.rounds import NO_ROOM
 from services.payment.vitals import Vitals
-from services.signals import withheld
+from services.processes.fork_server import WorkerProcess, reap
+from services.processes.signals import withheld
 from services.slots import Loss, Vacancy, Worker
 from shared.errors import QueueUnavailable, WorkersFailed
 from shared.logs import Logger

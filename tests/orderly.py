@@ -240,7 +240,7 @@ def _processes(number: int, field: int) -> list[int]:
 
 def workers_of(parent: int) -> list[int]:
     """List the payment workers that a process has started."""
-    homes = {parent, *(pid for pid in children_of(parent) if _name_of(pid) == "orderly-nursery")}
+    homes = {parent, *(pid for pid in children_of(parent) if _name_of(pid) == "orderly-fork")}
     return [
         pid
         for home in homes
@@ -249,9 +249,9 @@ def workers_of(parent: int) -> list[int]:
     ]
 
 
-def nursery_of(parent: int) -> int:
+def fork_server_of(parent: int) -> int:
     """Find the process whose copies the workers of a process are."""
-    (pid,) = (pid for pid in children_of(parent) if _name_of(pid) == "orderly-nursery")
+    (pid,) = (pid for pid in children_of(parent) if _name_of(pid) == "orderly-fork")
     return pid
 
 

@@ -13,7 +13,7 @@ from services.payment.hold import HOLD_SECONDS
 from services.payment.rounds import NO_ROOM, TROUBLE_SECONDS, Rounds
 from services.payment.settle import Settler
 from services.payment.vitals import BEAT_SECONDS
-from services.process import follow_parent, leave_signals_to_parent
+from services.processes.child import follow_parent, leave_signals_to_parent
 from shared.collector import tune_gc
 from shared.errors import LedgerUnavailable, OrderlyError
 from shared.ledger.opening import open_ledger

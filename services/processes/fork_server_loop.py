@@ -1,4 +1,4 @@
-"""Inside the nursery: waits to be asked, makes copies of itself, and tells how each of them ended.
+"""Inside the fork server: waits to be asked, makes copies of itself, tells how each of them ended.
 
 For every copy there is a pipe: what comes out of it is first its number, or why there is none, and
 later how it ended. What the copy is to do comes through a pipe of its own, as it does to a new
@@ -19,8 +19,8 @@ from multiprocessing import resource_tracker, spawn, util
 from pathlib import Path
 from typing import NoReturn
 
-from services.process import call_it, end_with_parent
-from services.signals import OF_TERMINALS
+from services.processes.child import call_it, end_with_parent
+from services.processes.signals import OF_TERMINALS
 
 NUMBER = struct.Struct("!i")
 """A process's number or exit code; below zero an error's number, or that of a signal."""
@@ -32,10 +32,10 @@ given: list[int] = []
 
 
 def live(line: socket.socket, parent: int) -> NoReturn:
-    """Be the nursery, until its parent is gone."""
+    """Be the fork server, until its parent is gone."""
     try:
         end_with_parent(parent)
-        call_it("orderly-nursery")
+        call_it("orderly-fork")
         _forget_parent({0, 1, 2, line.fileno()})
         gc.freeze()  # nobody writes to what is shared
         _Server(line).run()
@@ -94,7 +94,7 @@ class _Server:
                 os.close(telling)
 
     def _copy(self, telling: int, *fds: int) -> None:
-        nursery = os.getpid()
+        fork_server = os.getpid()
         try:
             pid = os.fork()
         except OSError as error:
@@ -103,20 +103,20 @@ class _Server:
         else:
             if pid == 0:
                 os.close(telling)
-                self._become(nursery, *fds)
+                self._become(fork_server, *fds)
             _tell(telling, pid)
             self._telling[pid] = telling
         for fd in fds:
             os.close(fd)
 
-    def _become(self, nursery: int, task: int, tracker: int, *fds: int) -> NoReturn:
+    def _become(self, fork_server: int, task: int, tracker: int, *fds: int) -> NoReturn:
         """Be the worker that was asked for."""
         code = 1
         try:
             # First that of which others wait for the end.
             for fd in (*self._telling.values(), self._line.fileno(), self._ear, self._mouth):
                 os.close(fd)
-            end_with_parent(nursery)
+            end_with_parent(fork_server)
             call_it("orderly-worker")
             self._selector.close()
             signal.set_wakeup_fd(-1)

@@ -1,8 +1,8 @@
 """Where workers come from: copies of a process that has imported what they need.
 
 To start an interpreter and to import takes half a second of a processor, and a copy takes some
-milliseconds. Only a process without threads can be copied safely, so the nursery is one that does
-nothing else: it is forked before this process starts its first thread, and waits to be asked.
+milliseconds. Only a process without threads can be copied safely, so the fork server is one that
+does nothing else: it is forked before this process starts its first thread, and waits to be asked.
 
 It ends with its parent, and its workers end with it: the kernel sees to both. If it is lost, or
 where fork is not to be trusted (macOS), workers are started as new interpreters.
@@ -32,8 +32,8 @@ from multiprocessing import (
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from services.nursery_server import NUMBER, given, live
-from services.signals import withheld
+from services.processes.fork_server_loop import NUMBER, given, live
+from services.processes.signals import withheld
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,10 +48,10 @@ _KILLED = -int(signal.SIGKILL)
 
 
 class _Lost(Exception):
-    """The nursery is no more."""
+    """The fork server is no more."""
 
 
-class Nursery:
+class ForkServer:
     """The one that a process has, or has not."""
 
     def __init__(self) -> None:
@@ -79,7 +79,7 @@ class Nursery:
         """Have a copy made, which gets these descriptors; return where it tells of itself.
 
         Raises:
-            _Lost: There is no nursery.
+            _Lost: There is no fork server.
         """
         if self._line is None:
             raise _Lost
@@ -114,12 +114,12 @@ class Nursery:
         return self._line is None
 
 
-_nursery = Nursery()
-open_nursery = _nursery.open
+_fork_server = ForkServer()
+open_fork_server = _fork_server.open
 
 
 class WorkerProcess(context.SpawnProcess):
-    """A process that is a copy from the nursery, or a new interpreter where there is none."""
+    """A process that is a copy from the fork server, or a new interpreter where there is none."""
 
     @staticmethod
     def _Popen(process: BaseProcess) -> popen_fork.Popen:  # type: ignore[override]  # noqa: N802
@@ -129,17 +129,17 @@ class WorkerProcess(context.SpawnProcess):
 
 
 def reap(process: BaseProcess) -> None:
-    """Wait for a process that was killed; a nursery that does not tell of it is ended."""
+    """Wait for a process that was killed; a fork server that does not tell of it is ended."""
     process.join(ANSWER_SECONDS)
     if process.is_alive():
-        _nursery.close()
+        _fork_server.close()
         process.join(ANSWER_SECONDS)
 
 
 class _Copy(popen_fork.Popen):
     """How multiprocessing sees a copy: what it is to do is sent to it, as to a new interpreter."""
 
-    method = "nursery"
+    method = "orderly-fork"
 
     class DupFd:
         """A descriptor on its way."""
@@ -169,7 +169,7 @@ class _Copy(popen_fork.Popen):
             context.set_spawning_popen(None)
         reading, writing = os.pipe()
         try:
-            self.sentinel = _nursery.copy([reading, _tracker(), *self._fds])
+            self.sentinel = _fork_server.copy([reading, _tracker(), *self._fds])
         except BaseException:
             os.close(writing)
             raise
@@ -181,7 +181,7 @@ class _Copy(popen_fork.Popen):
             out.write(task.getbuffer())
         number = self._hear(ANSWER_SECONDS)
         if number is None or number == _KILLED:
-            _nursery.close()
+            _fork_server.close()
             raise _Lost
         if number < 0:
             raise OSError(-number, os.strerror(-number))
@@ -191,7 +191,7 @@ class _Copy(popen_fork.Popen):
         """Return the exit code, once there is one."""
         if self.returncode is None:
             self.returncode = self._hear(0 if flag == os.WNOHANG else None)
-            if self.returncode is None and _nursery.is_gone and _has_ended(self.pid):
+            if self.returncode is None and _fork_server.is_gone and _has_ended(self.pid):
                 # Its end of the pipe may be held by a copy that was stopped before it let go.
                 self.returncode = _KILLED
             if self.returncode == _KILLED:
@@ -199,7 +199,7 @@ class _Copy(popen_fork.Popen):
         return self.returncode
 
     def _hear(self, timeout: float | None) -> int | None:
-        """Hear a number from the nursery; who hears of its end hears of that of its workers."""
+        """Hear a number from the fork server; who hears of its end hears of that of its workers."""
         ear = select.poll()
         ear.register(self.sentinel, select.POLLIN)
         if not ear.poll(None if timeout is None else timeout * 1000):
@@ -225,7 +225,7 @@ def _has_ended(pid: int) -> bool:
 
 
 def _adopt(pid: int) -> None:
-    """Reap a copy whose nursery has gone before it, if it is ours now: the first process gets them.
+    """Reap a copy whose fork server is gone, if it is ours now: the first process gets them.
 
     It was killed, so it does not take long.
     """

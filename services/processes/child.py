@@ -11,8 +11,8 @@ import threading
 import time
 from multiprocessing.connection import wait
 
-from services.signals import OF_TERMINALS
-from services.suspension import stop_between_turns
+from services.processes.signals import OF_TERMINALS
+from services.processes.suspension import stop_between_turns
 
 _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
 _LOOK_SECONDS = 1.0

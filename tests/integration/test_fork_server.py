@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.eventually import eventually
-from tests.orderly import children_of, kill, nursery_of, processes_of, workers_of
+from tests.orderly import children_of, fork_server_of, kill, processes_of, workers_of
 from tests.processes import is_alive
 
 if TYPE_CHECKING:
@@ -34,19 +34,19 @@ def running(orderly: Orderly) -> subprocess.Popen[str]:
 def test_workers_are_its_children_and_it_leaves_no_zombies(
     orderly: Orderly, running: subprocess.Popen[str]
 ) -> None:
-    nursery = nursery_of(running.pid)
+    fork_server = fork_server_of(running.pid)
     first = set(workers_of(running.pid))
-    assert first == set(children_of(nursery))
+    assert first == set(children_of(fork_server))
     assert len(first) == 2
     kill(min(first))
     eventually(lambda: len(set(workers_of(running.pid)) | first) == 3)
-    eventually(lambda: set(children_of(nursery)) == set(workers_of(running.pid)))
+    eventually(lambda: set(children_of(fork_server)) == set(workers_of(running.pid)))
     assert_whole(orderly, running)
 
 
 def test_its_death_costs_no_order(orderly: Orderly, running: subprocess.Popen[str]) -> None:
     before = set(workers_of(running.pid))
-    kill(nursery_of(running.pid))
+    kill(fork_server_of(running.pid))
     eventually(lambda: not any(map(is_alive, before)), within=2, what="its workers end with it")
     err = assert_whole(orderly, running)
     assert err.count("worker replaced") == 2
@@ -56,7 +56,7 @@ def test_its_death_costs_no_order(orderly: Orderly, running: subprocess.Popen[st
 def test_one_that_stands_still_is_done_without(
     orderly: Orderly, running: subprocess.Popen[str]
 ) -> None:
-    kill(nursery_of(running.pid), signal.SIGSTOP)
+    kill(fork_server_of(running.pid), signal.SIGSTOP)
     for worker in workers_of(running.pid):
         kill(worker)
     assert_whole(orderly, running)
@@ -72,13 +72,13 @@ def test_what_is_sent_to_the_whole_group_is_for_the_parent(
     assert_whole(orderly, running)
 
 
-@pytest.mark.parametrize("whom", ["parent", "nursery"])
+@pytest.mark.parametrize("whom", ["parent", "fork server"])
 def test_nobody_outlives_a_parent_that_is_killed(orderly: Orderly, whom: str) -> None:
     for seed in range(5):
         process = orderly.start("run", "--orders", "100000", "--seed", str(seed), *TWO)
         eventually(partial(has_workers, process.pid), within=30)
-        if whom == "nursery":
-            kill(nursery_of(process.pid))
+        if whom == "fork server":
+            kill(fork_server_of(process.pid))
         kill(process.pid)
         eventually(partial(is_gone, process.pid), within=2)
         process.communicate()
