@@ -103,8 +103,9 @@ def main() -> None:
         "yet it took as long; the processes kept more than one CPU busy, if there was one.",
         "Concurrent: several jobs are under way. Parallel: several are being computed at the same "
         "instant. Usually only one thread of a process runs Python code at a time.",
-        "services/supervisor.py runs several worker processes to compute in parallel; the threads "
-        "of services/local.py are for waiting, where taking turns costs nothing.",
+        "services/pipeline/supervisor.py runs several worker processes to compute in parallel; "
+        "the threads of services/pipeline/local.py are for waiting, where taking turns costs "
+        "nothing.",
     )
 
 

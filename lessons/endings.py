@@ -88,8 +88,8 @@ def main() -> None:
         "those that the kernel ended, for a fault or because somebody asked for it.",
         "A process ends by exit with a code, or by a signal. The parent learns which when it "
         "waits; nobody else is told.",
-        "services/supervisor.py replaces a worker whatever its exit code was, and blames the batch "
-        "at hand only if the worker ended by itself.",
+        "services/pipeline/supervisor.py replaces a worker whatever its exit code was, and blames "
+        "the batch at hand only if the worker ended by itself.",
     )
 
 

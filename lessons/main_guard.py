@@ -62,7 +62,7 @@ def main() -> None:
         "A spawned child has to import the program to find the function to call. What is not "
         "behind the guard then runs again: the start of the child, too.",
         "services/__main__.py has the guard and imports next to nothing, since every worker that "
-        "services/supervisor.py spawns imports it again.",
+        "services/pipeline/supervisor.py spawns imports it again.",
     )
 
 

@@ -116,8 +116,8 @@ def main() -> None:
         "end of file; the one that kept it waited for a message from itself, for ever.",
         "A pipe is at its end when no process holds a sending end. A forked child inherits all "
         "ends without being asked, so there it is easily forgotten.",
-        "services/supervisor.py spawns, so a worker gets no end that it was not handed; a queue's "
-        "reading end is closed by shared/queue/local_queue.py when its worker is dead.",
+        "services/pipeline/supervisor.py spawns, so a worker gets no end that it was not handed; "
+        "a queue's reading end is closed by shared/queue/local_queue.py when its worker is dead.",
     )
 
 

@@ -64,8 +64,8 @@ def main() -> None:
         "them they took turns; and run() itself paid in this very process.",
         "start() makes the process, which then calls run(); run() calls the target unless you "
         "override it. join() waits: start all first, then join all.",
-        "services/local.py starts each worker as Process(target=worker.main): a function is easier "
-        "to test than a subclass; services/supervisor.py joins them.",
+        "services/pipeline/local.py starts each worker as Process(target=worker.main): a function "
+        "is easier to test than a subclass; services/pipeline/supervisor.py joins them.",
     )
 
 

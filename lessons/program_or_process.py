@@ -78,8 +78,8 @@ def main() -> None:
         "price; the spawned ones read the file again and knew the old one.",
         "fork copies the parent as it is, spawn starts Python anew and imports the program, and a "
         "fork server is spawned once and forks clean copies of itself.",
-        "services/supervisor.py uses spawn everywhere: a fork copies only one thread and whatever "
-        "locks the others hold, and this pipeline's main process has threads.",
+        "services/pipeline/supervisor.py uses spawn everywhere: a fork copies only one thread and "
+        "whatever locks the others hold, and this pipeline's main process has threads.",
     )
 
 

@@ -53,7 +53,8 @@ def main() -> None:
         "A queue is a pipe with locks, and a thread that packs things up (pickle). What arrives is "
         "a copy. A queue goes to a child as an argument, for it carries the pipe's ends.",
         "shared/queue/local_queue.py carries bytes of JSON, not pickled objects: the other end "
-        "checks what it reads. services/local.py gives each worker its queue as an argument.",
+        "checks what it reads. services/pipeline/local.py gives each worker its queue as an "
+        "argument.",
     )
 
 

@@ -106,8 +106,8 @@ def main() -> None:
         "zombie from its end until join(). Two on one CPU were in turn running and ready.",
         "A process that waits for something costs no CPU. One that could run waits for a CPU, and "
         "the system gives each its turns: next, see scheduling.",
-        "services/supervisor.py cannot see these letters everywhere, so it watches for signs of "
-        "life: a worker that is stopped gives none, and is killed and replaced.",
+        "services/pipeline/supervisor.py cannot see these letters everywhere, so it watches for "
+        "signs of life: a worker that is stopped gives none, and is killed and replaced.",
     )
 
 

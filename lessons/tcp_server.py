@@ -127,7 +127,7 @@ def main() -> None:
         "Each client has a process that waits for it alone. A process is dear, so there must be a "
         "limit; whom the server has not accepted yet, the system keeps waiting.",
         "services/producer/feed.py is a door with a limit, too: MAX_PENDING. "
-        "services/supervisor.py keeps a few workers for good, in place of one per order.",
+        "services/pipeline/supervisor.py keeps a few workers for good, in place of one per order.",
     )
 
 

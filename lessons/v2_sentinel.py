@@ -101,8 +101,8 @@ def main() -> None:
         "too few one consumer hangs. Marks that overtake orders lose them.",
         "A mark ends the one consumer that takes it, and must be the last thing in the queue: with "
         "several producers, send it when all of them have ended.",
-        "services/local.py joins the queue, then shared/queue/local_queue.py sends each worker a "
-        "mark of its own. An overtaken order would still be in the journal.",
+        "services/pipeline/local.py joins the queue, then shared/queue/local_queue.py sends each "
+        "worker a mark of its own. An overtaken order would still be in the journal.",
     )
 
 

@@ -83,7 +83,8 @@ def main() -> None:
         "JoinableQueue counts: put() adds one, task_done() takes one off, join() waits for zero. A "
         "consumer that dies in between leaves the count at one for ever: see v4-killed.",
         "shared/queue/local_queue.py is a JoinableQueue for each worker, and its join() has a "
-        "deadline. services/local.py starts the workers as daemons, and ends them in order.",
+        "deadline. services/pipeline/local.py starts the workers as daemons, and ends them in "
+        "order.",
     )
 
 

@@ -76,8 +76,8 @@ def main() -> None:
         "long as the payment took. Only after join() was the answer sure.",
         "terminate() sends SIGTERM and waits for nothing. The child has yet to notice, and may "
         "handle the signal. The exit code is None until then, and -15 if the signal ended it.",
-        "services/supervisor.py always joins after kill(), and tells a worker's own fault from "
-        "somebody's signal by its exit code.",
+        "services/pipeline/supervisor.py always joins after kill(), and tells a worker's own "
+        "fault from somebody's signal by its exit code.",
     )
 
 

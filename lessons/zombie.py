@@ -104,8 +104,8 @@ def main() -> None:
         "did nothing to it: a zombie cannot be killed, since it is dead.",
         "The system keeps a dead process's entry, its exit code and nothing else, until the parent "
         "asks. Only asking, or the parent's own end, takes the entry away.",
-        "services/supervisor.py joins every worker that has ended; services/__main__.py even waits "
-        "for multiprocessing's helper process before it ends.",
+        "services/pipeline/supervisor.py joins every worker that has ended; services/__main__.py "
+        "even waits for multiprocessing's helper process before it ends.",
     )
 
 

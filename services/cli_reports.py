@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def status(as_json: AsJson = False) -> None:
     """Count the orders by what became of them."""
     from services.console import equation, money, print_mapping
-    from services.modes import queue_trouble
+    from services.pipeline.select import queue_trouble
     from services.status import status_report
 
     settings = read_settings()

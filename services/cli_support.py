@@ -164,7 +164,7 @@ def begin(settings: Settings, *, employs: bool = False) -> None:
     from shared.logs import set_up_logs
 
     if employs and settings.payment_workers:
-        from services.modes import modules_of_workers
+        from services.pipeline.select import modules_of_workers
         from services.processes.fork_server import open_fork_server
 
         open_fork_server(modules_of_workers(settings))  # first, since what follows are threads

@@ -7,7 +7,7 @@ import json
 import socket
 from typing import TYPE_CHECKING
 
-from services.modes import queue_trouble
+from services.pipeline.select import queue_trouble
 from shared.ledger.opening import open_ledger
 from shared.ledger.workers import present
 

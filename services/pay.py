@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from services.asking import ENDING, Asker
 from services.console import equation
-from services.modes import new_pipeline
 from services.payment.gateway import load_gateway
+from services.pipeline.select import new_pipeline
 from services.processes.signals import StopRequests
 from services.run import new_run_id
 from shared.ledger.opening import open_ledger

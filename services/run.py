@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from services.asking import Asker
 from services.conclusion import Conclusion
-from services.modes import new_pipeline
 from services.payment.gateway import load_gateway
+from services.pipeline.select import new_pipeline
+from services.pipeline.stall import Abandoned, Standstill
 from services.processes.signals import StopRequests
 from services.producer.feed import Feed
 from services.producer.files import Input
@@ -22,7 +23,6 @@ from services.producer.intake import Intake
 from services.producer.reader import Reader
 from services.producer.rejects import Rejects
 from services.report import Display, Finished, Progress, Report
-from services.standstill import Abandoned, Standstill
 from shared.collector import tune_gc
 from shared.ledger.opening import open_ledger, set_aside, why_closed
 from shared.ledger.positions import positions

@@ -25,15 +25,15 @@ from services.http.proving import Prover
 from services.http.reading import Reading
 from services.http.reports import STOPPING, ledger_router, orders_router, service_router
 from services.http.server import HttpServer, bind
-from services.modes import new_pipeline
 from services.payment.gateway import load_gateway
+from services.pipeline.select import new_pipeline
+from services.pipeline.stall import Abandoned, Standstill
 from services.processes.signals import StopRequests
 from services.producer import api
 from services.producer.door import PATIENCE, Door
 from services.producer.generator import Generator
 from services.producer.intake import Intake
 from services.run import new_run_id
-from services.standstill import Abandoned, Standstill
 from shared.collector import tune_gc
 from shared.errors import QueueUnavailable
 from shared.ledger.opening import open_ledger

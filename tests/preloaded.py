@@ -32,7 +32,12 @@ _WHAT_COMMANDS_IMPORT = (
     *("services.cli", "services.console", "services.status"),
     *("shared.environment", "shared.ledger.explain", "shared.ledger.verify"),
     *("shared.ledger.postgres", "shared.ledger.sqlite", "psycopg"),
-    *("services.run", "services.local", "services.scaled", "services.producer.synthetic"),
+    *(
+        "services.run",
+        "services.pipeline.local",
+        "services.pipeline.redis",
+        "services.producer.synthetic",
+    ),
     *("services.serve", "services.pay", "uvloop"),
 )
 _NUMBER = struct.Struct("!i")

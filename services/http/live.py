@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     import sqlalchemy as sa
 
-    from services.crew import Crew
     from services.http.broadcast import Broadcast
+    from services.pipeline.worker_stats import Crew
     from shared.ledger.opening import Ledger
     from shared.ledger.positions import Position
     from shared.ledger.reports import Totals

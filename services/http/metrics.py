@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
     from prometheus_client.metrics_core import Metric
 
-    from services.crew import Crew
+    from services.pipeline.worker_stats import Crew
     from shared.ledger.opening import Ledger
     from shared.ledger.reports import Totals
     from shared.metrics import Histogram

@@ -12,10 +12,10 @@ from abc import ABC, abstractmethod
 from functools import partial
 from typing import TYPE_CHECKING
 
-from services import redrive
-from services.keeper import SILENCE, Keeper
 from services.payment.worker import worker_name
-from services.supervisor import Supervisor
+from services.pipeline import recovery
+from services.pipeline.housekeeping import SILENCE, Keeper
+from services.pipeline.supervisor import Supervisor
 from shared import clock
 from shared.errors import OrderlyError
 from shared.ledger import workers as registry
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
     import sqlalchemy as sa
 
-    from services.crew import Crew
     from services.payment.vitals import Vitals
-    from services.slots import Loss
+    from services.pipeline.slots import Loss
+    from services.pipeline.worker_stats import Crew
     from shared.errors import LedgerUnavailable
     from shared.ledger.opening import Ledger
     from shared.queue.port import OrderQueue
@@ -200,13 +200,13 @@ class Pipeline(ABC):
             )
 
     def _nudge_open(self) -> None:
-        self.nudges += len(redrive.nudge_open(self._ledger, self.queue))
+        self.nudges += len(recovery.nudge_open(self._ledger, self.queue))
 
     def _settle_doubt(self) -> None:
         self._keeper.settle_doubt(partial(registry.try_writing, self._ledger))
 
     def _sweep(self) -> None:
-        swept = redrive.sweep(self._ledger, self.queue, self._settings.redrive_after)
+        swept = recovery.sweep(self._ledger, self.queue, self._settings.redrive_after)
         self.nudges += len(swept)
 
     def _leave(self) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from services.crew import Crew
 from services.payment.hold import Hold
 from services.payment.worker import Assignment
-from services.pipeline import STOP_SECONDS, Pipeline
+from services.pipeline.base import STOP_SECONDS, Pipeline
+from services.pipeline.worker_stats import Crew
 from shared.queue.local_queue import LocalQueue
 
 if TYPE_CHECKING:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from services.crew import Crew
 from services.payment.worker import Assignment
-from services.pipeline import Pipeline
+from services.pipeline.base import Pipeline
+from services.pipeline.worker_stats import Crew
 from shared.ledger.workers import present, reported
 from shared.queue.controls import Controls
 from shared.queue.redis_queue import RedisQueue

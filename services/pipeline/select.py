@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from services.pipeline import Pipeline
+    from services.pipeline.base import Pipeline
     from shared.ledger.opening import Ledger
     from shared.settings import Settings
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 def new_pipeline(ledger: Ledger, settings: Settings, *, run_id: str, niceness: int = 0) -> Pipeline:
     """Make the pipeline of the mode that is set; its libraries are loaded only where it is."""
     if settings.queue_mode == "redis":
-        from services.scaled import ScaledPipeline  # noqa: PLC0415
+        from services.pipeline.redis import ScaledPipeline  # noqa: PLC0415
 
         return ScaledPipeline(ledger, settings, run_id=run_id, niceness=niceness)
-    from services.local import LocalPipeline  # noqa: PLC0415
+    from services.pipeline.local import LocalPipeline  # noqa: PLC0415
 
     return LocalPipeline(ledger, settings, run_id=run_id, niceness=niceness)
 

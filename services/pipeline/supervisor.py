@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 from services.payment import worker as payment
 from services.payment.rounds import NO_ROOM
 from services.payment.vitals import Vitals
+from services.pipeline.slots import Loss, Vacancy, Worker
 from services.processes.fork_server import WorkerProcess, reap
 from services.processes.signals import withheld
-from services.slots import Loss, Vacancy, Worker
 from shared.errors import QueueUnavailable, WorkersFailed
 from shared.logs import Logger
 

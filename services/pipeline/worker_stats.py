@@ -10,7 +10,7 @@ from shared.metrics import Meter
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from services.slots import Worker
+    from services.pipeline.slots import Worker
     from shared.ledger.workers import Reported, WorkerEntry
 
 STATES = ("starting", "idle", "settling")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from services.crew import Crew
+from services.pipeline.worker_stats import Crew
 from shared import clock
 from shared.ledger.workers import GONE_AFTER, WorkerEntry, present, report, reported
 from shared.metrics import Meter

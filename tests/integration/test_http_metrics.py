@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from services.crew import STATES
 from services.http.metrics import VERDICTS
+from services.pipeline.worker_stats import STATES
 from shared.metrics import DELIVERIES
 from tests.books import order
 from tests.eventually import eventually

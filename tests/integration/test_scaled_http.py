@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from services.crew import STATES
+from services.pipeline.worker_stats import STATES
 from tests.books import order
 from tests.eventually import eventually
 from tests.gateways import hold

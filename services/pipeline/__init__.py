@@ -1,0 +1,1 @@
+"""The pipeline: workers under supervision, recovery and housekeeping around one ledger."""
