@@ -18,8 +18,8 @@ def main() -> None:
     # Before multiprocessing registers its own: the last registered runs first.
     atexit.register(_end_resource_tracker)
     try:
-        from services.cli import app
-        from services.cli_support import run_command_line
+        from services.cli.app import app
+        from services.cli.common import run_command_line
 
         run_command_line(app)
     except KeyboardInterrupt:

@@ -6,8 +6,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from services.asking import ENDING
-from services.proving import Stopped, prove
+from services.background_proof import Stopped, prove
+from services.timed_queries import ENDING
 from shared.errors import LedgerUnavailable
 from shared.ledger.positions import positions
 from shared.ledger.reports import run_totals
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
     from services.processes.signals import StopRequests
-    from services.report import Display, Finished
+    from services.run_report import Display, Finished
     from shared.ledger.opening import Ledger
     from shared.ledger.proof import Step
     from shared.ledger.verify import Standing

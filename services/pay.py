@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from services.asking import ENDING, Asker
-from services.console import equation
+from services.cli.console import equation
 from services.payment.gateway import load_gateway
 from services.pipeline.select import new_pipeline
 from services.processes.signals import StopRequests
 from services.run import new_run_id
+from services.timed_queries import ENDING, Asker
 from shared.ledger.opening import open_ledger
 from shared.ledger.reports import totals
 

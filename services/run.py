@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from services.asking import Asker
 from services.conclusion import Conclusion
 from services.payment.gateway import load_gateway
 from services.pipeline.select import new_pipeline
@@ -22,7 +21,8 @@ from services.producer.files import Input
 from services.producer.intake import Intake
 from services.producer.reader import Reader
 from services.producer.rejects import Rejects
-from services.report import Display, Finished, Progress, Report
+from services.run_report import Display, Finished, Progress, Report
+from services.timed_queries import Asker
 from shared.collector import tune_gc
 from shared.ledger.opening import open_ledger, set_aside, why_closed
 from shared.ledger.positions import positions

@@ -10,8 +10,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from services.asking import ENDING, Asker
-from services.console import equation
+from services.cli.console import equation
 from services.http.app import new_app
 from services.http.broadcast import Broadcast
 from services.http.chaos import chaos_router
@@ -34,6 +33,7 @@ from services.producer.door import PATIENCE, Door
 from services.producer.generator import Generator
 from services.producer.intake import Intake
 from services.run import new_run_id
+from services.timed_queries import ENDING, Asker
 from shared.collector import tune_gc
 from shared.errors import QueueUnavailable
 from shared.ledger.opening import open_ledger

@@ -29,7 +29,7 @@ from services.__main__ import main
 
 ROOT = Path(__file__).parent.parent
 _WHAT_COMMANDS_IMPORT = (
-    *("services.cli", "services.console", "services.status"),
+    *("services.cli.app", "services.cli.console", "services.status"),
     *("shared.environment", "shared.ledger.explain", "shared.ledger.verify"),
     *("shared.ledger.postgres", "shared.ledger.sqlite", "psycopg"),
     *(

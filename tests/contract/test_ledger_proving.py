@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 import sqlalchemy as sa
 
-from services.proving import Stopped, prove
+from services.background_proof import Stopped, prove
 from shared.errors import LedgerUnavailable
 from shared.ledger import verify as proofs
 from shared.ledger.verify import Standing, is_most, standing, verify, verify_since

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from services.cli_lesson import CHAPTERS, LESSONS
+from services.cli.lesson import CHAPTERS, LESSONS
 from tests.lessons import WITHIN, strike
 from tests.orderly import ROOT
 

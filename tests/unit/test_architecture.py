@@ -52,9 +52,9 @@ LOWEST = tuple(
 # Nobody imports these but those that are named: the ways in, and what belongs to one mode or one
 # database, whose libraries are slow to load and not for everybody to know.
 USERS = {
-    "services.cli": {"services.__main__"},
+    "services.cli.app": {"services.__main__"},
     "services.__main__": set[str](),
-    "shared.environment": {"services.cli_support"},
+    "shared.environment": {"services.cli.common"},
     "services.pipeline.local": {"services.pipeline.select"},
     "services.pipeline.redis": {"services.pipeline.select"},
     "services.payment.rq_worker": {"services.payment.worker"},

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import typer
 
-from services.cli import app
-from services.cli_lesson import CHAPTERS, LESSONS
+from services.cli.app import app
+from services.cli.lesson import CHAPTERS, LESSONS
 from services.http.problems import KINDS
 from shared import errors
 from shared.settings import Settings

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.cli_support import AsJson, print_json, read_settings, reading, reporting
+from services.cli.common import AsJson, print_json, read_settings, reading, reporting
 from shared.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ Everything = Annotated[bool, typer.Option("--all", help="Every dead order.")]
 @reporting
 def list_(as_json: AsJson = False) -> None:
     """List the dead orders."""
-    from services.console import print_dead
+    from services.cli.console import print_dead
     from shared.ledger.dead import dead_letters
 
     with reading(read_settings()) as (_, connection):
@@ -45,7 +45,7 @@ def retry(order_ids: OrderIds = None, everything: Everything = False) -> None:
     They are settled by a running pipeline, or by the next run. --all leaves out those that were
     discarded.
     """
-    from services.console import plural
+    from services.cli.console import plural
     from shared.ledger import dead
 
     _check(order_ids, everything=everything)
@@ -64,7 +64,7 @@ def retry(order_ids: OrderIds = None, everything: Everything = False) -> None:
 @reporting
 def discard(order_ids: OrderIds = None, everything: Everything = False) -> None:
     """Mark dead orders as dealt with; they stay dead."""
-    from services.console import plural
+    from services.cli.console import plural
     from shared.ledger import dead
 
     _check(order_ids, everything=everything)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.cli_dead import app as dead_app
-from services.cli_lesson import lesson
-from services.cli_reports import explain, journal, status, verify
-from services.cli_support import AsJson, begin, load, print_json, read_settings, reporting, say
-from services.cli_tools import config, generate, schema
+from services.cli.common import AsJson, begin, load, print_json, read_settings, reporting, say
+from services.cli.dead import app as dead_app
+from services.cli.lesson import lesson
+from services.cli.lookups import explain, journal, status, verify
+from services.cli.tools import config, generate, schema
 from shared.errors import UsageError
 
 if TYPE_CHECKING:
@@ -163,8 +163,8 @@ def _seed(orders: int, seed: int | None) -> int | None:
 
 
 def _run(settings: Settings, plan: Plan, *, as_json: bool) -> None:
-    from services import console
-    from services.progress import display as show_progress
+    from services.cli import console
+    from services.cli.progress import display as show_progress
     from services.run import run as run_plan
 
     with show_progress(tells_proof=not as_json) as display:

@@ -12,7 +12,7 @@ from shared.texts import LINE, legible
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from services.report import Display, Progress
+    from services.run_report import Display, Progress
 
 PLAIN_SECONDS = 5.0
 """How often progress is told where no bar can be drawn."""

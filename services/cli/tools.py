@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.cli_support import AsJson, print_json, read_settings, reporting, say
+from services.cli.common import AsJson, print_json, read_settings, reporting, say
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -67,7 +67,7 @@ def config(as_json: AsJson = False) -> None:
     """Print the settings in force, and where each came from."""
     from pydantic import SecretStr
 
-    from services.console import print_mapping
+    from services.cli.console import print_mapping
     from shared.passwords import mask_password
 
     settings = read_settings()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from shared.currencies import format_amount
 
 if TYPE_CHECKING:
-    from services.report import Finished
+    from services.run_report import Finished
     from shared.ledger.dead import DeadLetter
     from shared.ledger.reports import Totals
 

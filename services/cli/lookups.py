@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.cli_support import AsJson, print_json, read_settings, reading, reporting, say
+from services.cli.common import AsJson, print_json, read_settings, reading, reporting, say
 from shared.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @reporting
 def status(as_json: AsJson = False) -> None:
     """Count the orders by what became of them."""
-    from services.console import equation, money, print_mapping
+    from services.cli.console import equation, money, print_mapping
     from services.pipeline.select import queue_trouble
     from services.status import status_report
 
@@ -50,7 +50,7 @@ def status(as_json: AsJson = False) -> None:
 @reporting
 def verify(as_json: AsJson = False) -> None:
     """Prove the ledger, from journal and transfers."""
-    from services.console import equation
+    from services.cli.console import equation
 
     proof = _prove(is_quiet=as_json)
     if as_json:
@@ -68,9 +68,9 @@ def verify(as_json: AsJson = False) -> None:
 
 def _prove(*, is_quiet: bool) -> Proof:
     """Prove the ledger, and show how far that is; a signal ends it."""
+    from services.background_proof import Stopped, prove
+    from services.cli.progress import proof_display
     from services.processes.signals import StopRequests
-    from services.progress import proof_display
-    from services.proving import Stopped, prove
     from shared.ledger.opening import open_ledger
     from shared.ledger.verify import verify as check
 
@@ -97,7 +97,7 @@ def explain(
     order_id: Annotated[str, typer.Argument(metavar="ORDER_ID")], as_json: AsJson = False
 ) -> None:
     """Tell one order's whole story."""
-    from services.console import print_story
+    from services.cli.console import print_story
     from shared.ledger.explain import explain as tell
 
     with reading(read_settings()) as (_, connection):

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from services.cli_support import reporting
+from services.cli.common import reporting
 from shared.errors import UsageError
 
 FOLDER = Path(__file__).parent.parent / "lessons"
