@@ -19,7 +19,7 @@ from benchmarks.limit import one_process
 from benchmarks.measure import Run, first_payment, help_seconds, on_sqlite, orderly_run
 from benchmarks.page import RATE, compare
 from benchmarks.scaled import lone_orders, servers
-from services.producer import synthetic
+from services.producer.sources import synthetic
 
 SEED = 7
 

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from benchmarks.http_load import post_at_rate, post_bulk, post_orders
 from benchmarks.measure import COMMAND, ROOT, on_sqlite
-from services.producer import synthetic
+from services.producer.sources import synthetic
 from shared.ledger.database import Database
 from shared.ledger.tables import journal, outcomes
 

@@ -83,8 +83,9 @@ def main() -> None:
         "input when the writing side was closed.",
         "A program's input and output are pipes if its parent says so. They hold some KiB: who "
         "writes all before reading anything may wait for ever, so use communicate().",
-        "services/producer/streams.py reads orders from standard input, so `orderly run -` takes "
-        "its place in any chain; services/processes/signals.py wakes it when it waits there.",
+        "services/producer/sources/streams.py reads orders from standard input, so `orderly run "
+        "-` takes its place in any chain; services/processes/signals.py wakes it when it waits "
+        "there.",
     )
 
 

@@ -51,8 +51,9 @@ def main() -> None:
         "two orders, the quick website was held back to the pace of the payment.",
         "Only what the parent hands to both connects them. A bound on the queue lets the slow side "
         "slow down the quick one; without it, orders would pile up in memory.",
-        "services/producer/feed.py waits while the ledger has no room for more (MAX_PENDING). The "
-        "producer is the parent itself in services/pipeline/local.py, so it can replace a queue.",
+        "services/producer/batcher.py waits while the ledger has no room for more (MAX_PENDING). "
+        "The producer is the parent itself in services/pipeline/local.py, so it can replace a "
+        "queue.",
     )
 
 

@@ -16,11 +16,11 @@ from services.payment.gateway import load_gateway
 from services.pipeline.select import new_pipeline
 from services.pipeline.stall import Abandoned, Standstill
 from services.processes.signals import StopRequests
-from services.producer.feed import Feed
-from services.producer.files import Input
+from services.producer.batcher import Feed
 from services.producer.intake import Intake
 from services.producer.reader import Reader
 from services.producer.rejects import Rejects
+from services.producer.sources.files import Input
 from services.run_report import Display, Finished, Progress, Report
 from services.timed_queries import Asker
 from shared.collector import tune_gc

@@ -29,8 +29,8 @@ from services.pipeline.select import new_pipeline
 from services.pipeline.stall import Abandoned, Standstill
 from services.processes.signals import StopRequests
 from services.producer import api
-from services.producer.door import PATIENCE, Door
 from services.producer.generator import Generator
+from services.producer.group_commit import PATIENCE, Door
 from services.producer.intake import Intake
 from services.run import new_run_id
 from services.timed_queries import ENDING, Asker

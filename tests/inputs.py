@@ -7,9 +7,9 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from services.producer.csv_orders import HEADER
-from services.producer.files import Input
-from services.producer.source import Accepted, CutOff, Rejected
+from services.producer.sources.csv_orders import HEADER
+from services.producer.sources.files import Input
+from services.producer.sources.source import Accepted, CutOff, Rejected
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -36,7 +36,7 @@ _WHAT_COMMANDS_IMPORT = (
         "services.run",
         "services.pipeline.local",
         "services.pipeline.redis",
-        "services.producer.synthetic",
+        "services.producer.sources.synthetic",
     ),
     *("services.serve", "services.pay", "uvloop"),
 )

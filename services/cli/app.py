@@ -152,7 +152,7 @@ def _need_redis(settings: Settings, command: str) -> None:
 
 
 def _seed(orders: int, seed: int | None) -> int | None:
-    from services.producer.synthetic import new_seed
+    from services.producer.sources.synthetic import new_seed
 
     if seed is not None and not orders:
         raise UsageError("--seed goes with --orders")

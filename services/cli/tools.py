@@ -28,7 +28,7 @@ def generate(
     format: Annotated[Format, typer.Option(help="How to write them.")] = Format.JSONL,  # noqa: A002  the option's name
 ) -> None:
     """Write synthetic orders to standard output."""
-    from services.producer import synthetic
+    from services.producer.sources import synthetic
 
     if seed is None:
         seed = synthetic.new_seed()

@@ -18,8 +18,8 @@ from services.http.keys import key_of
 from services.http.models import EXAMPLE_ORDER, Receipt
 from services.http.problems import Problem
 from services.producer.bulk import MOST_BYTES, Bulk
-from services.producer.door import Overrun
-from services.producer.streams import LINE_BYTES
+from services.producer.group_commit import Overrun
+from services.producer.sources.streams import LINE_BYTES
 from shared.errors import InvalidOrder, LedgerUnavailable, LedgerUncertain, Reason
 from shared.ledger.journal import Verdict
 from shared.ledger.listing import statuses
@@ -28,7 +28,7 @@ from shared.schema import parse_order
 if TYPE_CHECKING:
     from services.http.metrics import IntakeMetrics
     from services.http.reading import Reading
-    from services.producer.door import Door
+    from services.producer.group_commit import Door
     from services.producer.intake import Intake
     from shared.schema import Order
 

@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
 from services.http.bodies import require_text
-from services.producer.door import Overrun
-from services.producer.feed import BACKLOG_SECONDS, CONFLICT
-from services.producer.jsonl_orders import TOO_LONG, read_id
-from services.producer.seen import Seen
-from services.producer.streams import LineSplitter
-from services.producer.whole import REJECTED_BEFORE
+from services.producer.batcher import BACKLOG_SECONDS, CONFLICT
+from services.producer.group_commit import Overrun
+from services.producer.sources.jsonl_orders import TOO_LONG, read_id
+from services.producer.sources.seen_ids import Seen
+from services.producer.sources.streams import LineSplitter
+from services.producer.sources.whole_orders import REJECTED_BEFORE
 from shared.errors import InvalidOrder, LedgerUnavailable, LedgerUncertain
 from shared.ledger.journal import Verdict
 from shared.schema import parse_order
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from services.http.metrics import IntakeMetrics
-    from services.producer.door import Door
+    from services.producer.group_commit import Door
     from services.producer.intake import Intake
-    from services.producer.streams import Line
+    from services.producer.sources.streams import Line
     from shared.ledger.journal import Candidate
 
 MOST_BYTES = 1024 * 1024 * 1024

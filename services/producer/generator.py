@@ -12,9 +12,9 @@ from services.http.app import refusals
 from services.http.bodies import body_of, read_model
 from services.http.models import Generating
 from services.http.problems import Problem
-from services.producer import synthetic
-from services.producer.feed import Feed, at_rate
+from services.producer.batcher import Feed, at_rate
 from services.producer.rejects import Rejects
+from services.producer.sources import synthetic
 from shared import clock
 from shared.errors import OrderlyError
 from shared.logs import Logger

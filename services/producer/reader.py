@@ -7,18 +7,18 @@ from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING
 
-from services.producer import synthetic
-from services.producer.feed import Feed, at_rate
-from services.producer.source import CutOff
-from services.producer.whole import Over
+from services.producer.batcher import Feed, at_rate
+from services.producer.sources import synthetic
+from services.producer.sources.source import CutOff
+from services.producer.sources.whole_orders import Over
 from shared.errors import LedgerUnavailable, OrderlyError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from services.producer.feed import Hear
-    from services.producer.files import Input
-    from services.producer.source import Source
+    from services.producer.batcher import Hear
+    from services.producer.sources.files import Input
+    from services.producer.sources.source import Source
 
 
 class Reader:

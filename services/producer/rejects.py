@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from services.producer.source import Rejected
+    from services.producer.sources.source import Rejected
 
 _BEGINNING = b'{"file": '
 

@@ -19,10 +19,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.producer import streams
-from services.producer.files import Input
-from services.producer.source import PAUSE, Accepted, CutOff, Rejected
-from services.producer.streams import decompressed, lines
+from services.producer.sources import streams
+from services.producer.sources.files import Input
+from services.producer.sources.source import PAUSE, Accepted, CutOff, Rejected
+from services.producer.sources.streams import decompressed, lines
 from shared.errors import InputError
 from shared.schema import encode_order
 from tests import strategies as some

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from services.producer.csv_orders import HEADER
-from services.producer.files import Input
-from services.producer.source import PAUSE, Accepted, Stopped
+from services.producer.sources.csv_orders import HEADER
+from services.producer.sources.files import Input
+from services.producer.sources.source import PAUSE, Accepted, Stopped
 from shared.errors import InputError
 from tests.inputs import Found, Reader, collect, csv_of, jsonl_of, order, row
 

@@ -6,7 +6,7 @@ import gzip
 
 import pytest
 
-from services.producer.csv_orders import HEADER
+from services.producer.sources.csv_orders import HEADER
 from tests.inputs import MAX_LINE, Reader, csv_of, row
 
 RETURN = r"a CR in the line may end a row: make it a line end, tr '\r' '\n', or take it out"

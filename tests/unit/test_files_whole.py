@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from services.producer import order_runs, seen
-from services.producer.csv_orders import HEADER
-from services.producer.files import Input
-from services.producer.source import CutOff
+from services.producer.sources import order_runs, seen_ids
+from services.producer.sources.csv_orders import HEADER
+from services.producer.sources.files import Input
+from services.producer.sources.source import CutOff
 from shared.errors import InputError
 from tests.inputs import MAX_LINE, Reader, csv_of, jsonl_of, line, order, row
 
@@ -217,7 +217,7 @@ def test_ids_beyond_the_bound_of_memory_are_told_apart_as_well(
     read: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(order_runs, "MOST_IN_MEMORY", 100)
-    monkeypatch.setattr(seen, "MOST_IN_MEMORY", 100)
+    monkeypatch.setattr(seen_ids, "MOST_IN_MEMORY", 100)
     rows = [row(f"o{number}") for number in range(900)]
     content = csv_of(*rows, row("o7"), *[row(f"p{number}") for number in range(9000)])
     found = read(content)

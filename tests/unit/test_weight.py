@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from services.http.problems import Problem
-from services.producer.jsonl_orders import read_id
+from services.producer.sources.jsonl_orders import read_id
 from shared.errors import InvalidBatch, InvalidOrder
 from shared.reasons import MOST_REASONS
 from shared.schema import decode_batch, encode_batch, parse_order

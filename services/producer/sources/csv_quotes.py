@@ -12,15 +12,15 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING
 
-from services.producer.csv_parts import COMMAS, Parts, is_plain
-from services.producer.source import PAUSE, CutOff
-from services.producer.streams import LINE_BYTES
+from services.producer.sources.csv_parts import COMMAS, Parts, is_plain
+from services.producer.sources.source import PAUSE, CutOff
+from services.producer.sources.streams import LINE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from services.producer.source import _Pause
-    from services.producer.streams import Line
+    from services.producer.sources.source import _Pause
+    from services.producer.sources.streams import Line
 
 _FIELD = rb'(?:"[^"]*+(?:""[^"]*+)*+"|[^",][^,]*+|)'
 _ROW = re.compile(rb"%b(?:,%b)*+" % (_FIELD, _FIELD))

@@ -14,7 +14,7 @@ import zlib
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from services.producer.source import PAUSE, CutOff, Stopped, _Pause
+from services.producer.sources.source import PAUSE, CutOff, Stopped, _Pause
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

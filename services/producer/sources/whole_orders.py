@@ -10,18 +10,18 @@ from __future__ import annotations
 from contextlib import closing
 from typing import TYPE_CHECKING, Protocol
 
-from services.producer.csv_rows import bare
-from services.producer.seen import Seen
-from services.producer.source import Accepted, Rejected
+from services.producer.sources.csv_rows import bare
+from services.producer.sources.seen_ids import Seen
+from services.producer.sources.source import Accepted, Rejected
 from shared.errors import Reason
 from shared.ledger.journal import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from services.producer.files import Input
-    from services.producer.remarks import Remarks
-    from services.producer.source import Source
+    from services.producer.sources.files import Input
+    from services.producer.sources.notes import Remarks
+    from services.producer.sources.source import Source
 
 _APART = "the rows of an order must follow each other, each of them once; sort by order_id"
 REJECTED_BEFORE = Reason("order_id", "was rejected before in this input; mend it there")

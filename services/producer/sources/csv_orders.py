@@ -11,8 +11,8 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from services.producer.csv_rows import COLUMNS, Flaw, Row, bare, lines_of, read_rows
-from services.producer.source import PAUSE, Accepted, CutOff, Place, Rejected, of_line
+from services.producer.sources.csv_rows import COLUMNS, Flaw, Row, bare, lines_of, read_rows
+from services.producer.sources.source import PAUSE, Accepted, CutOff, Place, Rejected, of_line
 from shared.currencies import MINOR_DIGITS
 from shared.errors import InvalidOrder, Reason
 from shared.reasons import bounded
@@ -21,10 +21,10 @@ from shared.schema import build_order
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from services.producer.remarks import Remarks
-    from services.producer.source import Source, _Pause
-    from services.producer.streams import Line
-    from services.producer.whole import Guard
+    from services.producer.sources.notes import Remarks
+    from services.producer.sources.source import Source, _Pause
+    from services.producer.sources.streams import Line
+    from services.producer.sources.whole_orders import Guard
 
 HEADER = ",".join(COLUMNS)
 _MOST_ITEMS = 500

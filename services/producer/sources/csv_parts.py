@@ -11,12 +11,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from services.producer.streams import LINE_BYTES
+from services.producer.sources.streams import LINE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from services.producer.streams import Line
+    from services.producer.sources.streams import Line
 
 _RETURN = re.compile(rb"(\r+)")
 _ENDS = re.compile(rb"((?:\r|[\0\x0b\x0c\x1c-\x1e]|\xc2\x85|\xe2\x80[\xa8\xa9])+)")

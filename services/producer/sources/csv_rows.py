@@ -5,17 +5,17 @@ from __future__ import annotations
 import csv
 from typing import TYPE_CHECKING, NamedTuple
 
-from services.producer.csv_quotes import join_rows
-from services.producer.jsonl_orders import TOO_LONG
-from services.producer.source import NOT_UTF8, PAUSE, CutOff, of_line
+from services.producer.sources.csv_quotes import join_rows
+from services.producer.sources.jsonl_orders import TOO_LONG
+from services.producer.sources.source import NOT_UTF8, PAUSE, CutOff, of_line
 from shared.errors import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from services.producer.remarks import Remarks
-    from services.producer.source import _Pause
-    from services.producer.streams import Line
+    from services.producer.sources.notes import Remarks
+    from services.producer.sources.source import _Pause
+    from services.producer.sources.streams import Line
 
 COLUMNS = ("order_id", "customer_id", "currency", "placed_at", "sku", "quantity", "unit_price")
 

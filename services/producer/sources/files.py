@@ -10,21 +10,21 @@ from contextlib import closing, suppress
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from services.producer.beginnings import check_header, check_json
-from services.producer.csv_orders import parse_csv
-from services.producer.jsonl_orders import parse_jsonl
-from services.producer.order_runs import find_apart
-from services.producer.remarks import Remarks
-from services.producer.source import PAUSE, CutOff
-from services.producer.streams import chunks, decompressed, file_chunks, lines
-from services.producer.whole import LookedThrough, Remembered, refuse_again
+from services.producer.sources.csv_orders import parse_csv
+from services.producer.sources.formats import check_header, check_json
+from services.producer.sources.jsonl_orders import parse_jsonl
+from services.producer.sources.notes import Remarks
+from services.producer.sources.order_runs import find_apart
+from services.producer.sources.source import PAUSE, CutOff
+from services.producer.sources.streams import chunks, decompressed, file_chunks, lines
+from services.producer.sources.whole_orders import LookedThrough, Remembered, refuse_again
 from shared.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from services.producer.source import Source, _Pause
-    from services.producer.streams import Line
+    from services.producer.sources.source import Source, _Pause
+    from services.producer.sources.streams import Line
 
 STANDARD_INPUT = "-"
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from services.producer.csv_rows import COLUMNS, bare, split_row
+from services.producer.sources.csv_rows import COLUMNS, bare, split_row
 from shared.errors import InputError
 
 if TYPE_CHECKING:
-    from services.producer.streams import Line
+    from services.producer.sources.streams import Line
 
 _HEADER = ",".join(COLUMNS)
 _UNZIP = "take the orders out of it, as CSV or JSON Lines"

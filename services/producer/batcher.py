@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from services.producer.source import PAUSE, Accepted, Rejected, Stopped
+from services.producer.sources.source import PAUSE, Accepted, Rejected, Stopped
 from shared.errors import Backlogged, Reason
 from shared.ledger.journal import Verdict
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from services.producer.intake import Intake
     from services.producer.rejects import Rejects
-    from services.producer.source import Incoming, Place, Source
+    from services.producer.sources.source import Incoming, Place, Source
     from shared.ledger.journal import Appended, Candidate
 
     Hear = Callable[[Verdict, str], None]

@@ -13,18 +13,18 @@ from collections import Counter
 from contextlib import closing, suppress
 from typing import IO, TYPE_CHECKING
 
-from services.producer.csv_parts import may_come_apart
-from services.producer.csv_quotes import Joiner
-from services.producer.csv_rows import INVISIBLE, first_column
-from services.producer.source import PAUSE, CutOff
-from services.producer.streams import LINE_BYTES, LineSplitter
+from services.producer.sources.csv_parts import may_come_apart
+from services.producer.sources.csv_quotes import Joiner
+from services.producer.sources.csv_rows import INVISIBLE, first_column
+from services.producer.sources.source import PAUSE, CutOff
+from services.producer.sources.streams import LINE_BYTES, LineSplitter
 from shared.errors import InputError, OutputUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from services.producer.source import _Pause
-    from services.producer.streams import Line
+    from services.producer.sources.source import _Pause
+    from services.producer.sources.streams import Line
 
     Bytes = Iterator[bytes | _Pause]
 

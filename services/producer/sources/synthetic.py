@@ -10,15 +10,15 @@ import random
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from services.producer.csv_orders import HEADER
-from services.producer.source import Accepted, Place
+from services.producer.sources.csv_orders import HEADER
+from services.producer.sources.source import Accepted, Place
 from shared.currencies import MINOR_DIGITS
 from shared.schema import Order, parse_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from services.producer.source import Source
+    from services.producer.sources.source import Source
 
 NEWCOMERS = 0.1
 """Share of orders that are placed by somebody new."""

@@ -7,8 +7,16 @@ from typing import TYPE_CHECKING
 
 from pydantic_core import from_json
 
-from services.producer.source import NOT_UTF8, PAUSE, Accepted, CutOff, Place, Rejected, of_line
-from services.producer.streams import LINE_BYTES
+from services.producer.sources.source import (
+    NOT_UTF8,
+    PAUSE,
+    Accepted,
+    CutOff,
+    Place,
+    Rejected,
+    of_line,
+)
+from services.producer.sources.streams import LINE_BYTES
 from shared.errors import InvalidOrder, Reason
 from shared.schema import parse_order
 from shared.weight import check_weight
@@ -16,9 +24,9 @@ from shared.weight import check_weight
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from services.producer.remarks import Remarks
-    from services.producer.source import Source, _Pause
-    from services.producer.streams import Line
+    from services.producer.sources.notes import Remarks
+    from services.producer.sources.source import Source, _Pause
+    from services.producer.sources.streams import Line
 
 _ID = re.compile(rb'"order_id"\s*:\s*"([A-Za-z0-9._:-]{1,64})"')
 _OPENING, _CLOSING = (b"{", b"["), (b"}", b"]")

@@ -1,0 +1,1 @@
+"""Sources of orders: files in CSV and JSON Lines, standard input, the generator."""
