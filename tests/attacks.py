@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     import redis
 
-FUNCTION = "services.payment.job.settle_batch"
+FUNCTION = "orderly.settle_batch"
 NOISE = bytes(range(256)) * 40
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from services.payment.work import Delivery
+from services.payment.next_batch import Delivery
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from rq import SimpleWorker
 
-from services.payment.job import PaymentJob, PaymentQueue, at_work
-from services.payment.rest import Rest
+from services.payment.heartbeat import Vitals
+from services.payment.next_batch import Delivery
+from services.payment.rq_backoff import Rest
+from services.payment.rq_job import PaymentJob, PaymentQueue, at_work
 from services.payment.rq_worker import PaymentWorker
-from services.payment.vitals import Vitals
-from services.payment.work import Delivery
 from services.payment.worker import IDLE_SECONDS
 from shared.queue.port import Deliveries
 from shared.queue.redis_keys import own_key
@@ -29,7 +29,7 @@ from tests.queues import LEDGER
 if TYPE_CHECKING:
     from rq.job import Job
 
-    from services.payment.rounds import Rounds
+    from services.payment.consumer import Rounds
 
 
 class _Settled:

@@ -22,8 +22,8 @@ from rq.timeouts import BaseDeathPenalty
 from rq.utils import now
 from rq.worker_registration import clean_worker_registry, register
 
-from services.payment.job import PaymentJob, PaymentQueue, at_work
-from services.payment.rest import Rest
+from services.payment.rq_backoff import Rest
+from services.payment.rq_job import PaymentJob, PaymentQueue, at_work
 from services.payment.worker import IDLE_SECONDS, worker_name
 from shared.errors import InvalidBatch, QueueUnavailable
 from shared.logs import Logger
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from rq.executions import Execution
     from rq.job import Job
 
-    from services.payment.rounds import Rounds
-    from services.payment.vitals import Vitals
+    from services.payment.consumer import Rounds
+    from services.payment.heartbeat import Vitals
     from shared.settings import Settings
 
 UPKEEP_SECONDS = 5

@@ -6,8 +6,8 @@ import random
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from services.payment.teller import Answer, Teller
-from services.payment.work import Delivery, Lookout, Work, account_of
+from services.payment.gateway_call import Answer, Teller
+from services.payment.next_batch import Delivery, Lookout, Work, account_of
 from shared import clock
 from shared.errors import InvalidBatch
 from shared.ledger import settlement as books

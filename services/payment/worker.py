@@ -8,11 +8,11 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from services.payment.consumer import NO_ROOM, TROUBLE_SECONDS, Rounds
 from services.payment.gateway import load_gateway
-from services.payment.hold import HOLD_SECONDS
-from services.payment.rounds import NO_ROOM, TROUBLE_SECONDS, Rounds
+from services.payment.heartbeat import BEAT_SECONDS
+from services.payment.pause import HOLD_SECONDS
 from services.payment.settle import Settler
-from services.payment.vitals import BEAT_SECONDS
 from services.processes.child import follow_parent, leave_signals_to_parent
 from shared.collector import tune_gc
 from shared.errors import LedgerUnavailable, OrderlyError
@@ -22,8 +22,8 @@ from shared.queue.port import Deliveries, EndOfQueue
 from shared.texts import legible
 
 if TYPE_CHECKING:
-    from services.payment.hold import Hold
-    from services.payment.vitals import Vitals
+    from services.payment.heartbeat import Vitals
+    from services.payment.pause import Hold
     from shared.ledger.opening import Ledger
     from shared.settings import Settings
 

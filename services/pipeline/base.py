@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     import sqlalchemy as sa
 
-    from services.payment.vitals import Vitals
+    from services.payment.heartbeat import Vitals
     from services.pipeline.slots import Loss
     from services.pipeline.worker_stats import Crew
     from shared.errors import LedgerUnavailable

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from services.payment.hold import Hold
+from services.payment.pause import Hold
 from services.payment.worker import Assignment
 from services.pipeline.base import STOP_SECONDS, Pipeline
 from services.pipeline.worker_stats import Crew
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import sqlalchemy as sa
 
-    from services.payment.vitals import Vitals
+    from services.payment.heartbeat import Vitals
     from shared.ledger.opening import Ledger
     from shared.settings import Settings
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import sqlalchemy as sa
 
-    from services.payment.vitals import Vitals
+    from services.payment.heartbeat import Vitals
     from shared.ledger.opening import Ledger
     from shared.settings import Settings
 

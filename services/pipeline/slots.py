@@ -11,7 +11,7 @@ from shared.metrics import Meter
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
 
-    from services.payment.vitals import Vitals
+    from services.payment.heartbeat import Vitals
 
 _REST_LEAST = 0.1
 _REST_MOST = 2.0

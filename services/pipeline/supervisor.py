@@ -16,8 +16,8 @@ from multiprocessing.connection import wait
 from typing import TYPE_CHECKING
 
 from services.payment import worker as payment
-from services.payment.rounds import NO_ROOM
-from services.payment.vitals import Vitals
+from services.payment.consumer import NO_ROOM
+from services.payment.heartbeat import Vitals
 from services.pipeline.slots import Loss, Vacancy, Worker
 from services.processes.fork_server import WorkerProcess, reap
 from services.processes.signals import withheld

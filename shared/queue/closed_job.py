@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
-FUNCTION = "services.payment.job.settle_batch"
-"""What a job calls, by name; the consumers' end alone knows the function."""
+FUNCTION = "orderly.settle_batch"
+"""What a job calls: a name that leads to no module. Only the consumers' end has the function."""
 
 JOB_TIMEOUT = 10
 """Seconds after which RQ takes a job for abandoned. One takes about a second at most."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from services.payment.work import Delivery
+from services.payment.next_batch import Delivery
 from shared.ledger import settlement as the_books
 from shared.ledger.positions import positions
 from shared.ledger.reports import totals

@@ -28,8 +28,8 @@ from hypothesis.stateful import (
 
 from services.payment.faults import FaultyGateway
 from services.payment.gateway import LedgerGateway
+from services.payment.next_batch import Delivery
 from services.payment.settle import Settler
-from services.payment.work import Delivery
 from shared.ledger import dead, tables
 from shared.ledger import settlement as the_books
 from shared.ledger.positions import positions

@@ -13,7 +13,7 @@ from rq.job import JOB_ID_PATTERN, JobStatus
 from rq.results import Result
 from rq.utils import current_timestamp, now, utcformat
 
-from services.payment.work import Delivery
+from services.payment.next_batch import Delivery
 from shared.logs import Logger
 from shared.queue.closed_job import FAILURE_TTL, ClosedJob, Refused, evidence
 from shared.texts import said, shown
@@ -21,7 +21,7 @@ from shared.texts import said, shown
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from services.payment.rounds import Rounds
+    from services.payment.consumer import Rounds
 
 _LEAST_WAIT = 0.01
 """Redis takes a wait of 0 seconds for one without an end, and before 7.0 one of 0.001, too."""

@@ -12,7 +12,7 @@ from shared.queue.redis_ailments import diagnose
 if TYPE_CHECKING:
     import threading
 
-    from services.payment.vitals import Vitals
+    from services.payment.heartbeat import Vitals
     from shared.queue.redis_line import Line
 
 _REST_LEAST = 0.1

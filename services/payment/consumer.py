@@ -8,7 +8,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
-from services.payment.work import Delivery
+from services.payment.next_batch import Delivery
 from shared.errors import LedgerUnavailable
 from shared.ledger.settlement import record_failure
 from shared.logs import Logger
@@ -18,8 +18,8 @@ from shared.texts import of_error
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from services.payment.heartbeat import Vitals
     from services.payment.settle import Settler, Stint
-    from services.payment.vitals import Vitals
     from shared.ledger.opening import Ledger
 
 T = TypeVar("T")
