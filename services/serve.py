@@ -12,24 +12,24 @@ from typing import TYPE_CHECKING, Any
 
 from services.cli.console import equation
 from services.http.app import new_app
-from services.http.broadcast import Broadcast
-from services.http.chaos import chaos_router
-from services.http.decisions import dead_router
+from services.http.connection_limits import Room
 from services.http.guard import Guard
-from services.http.live import Live
+from services.http.ledger_reader import Reading
+from services.http.live.broadcast import Broadcast
+from services.http.live.snapshot import Live
 from services.http.metrics import Metrics
-from services.http.pace import Room
-from services.http.page import page_router
-from services.http.proving import Prover
-from services.http.reading import Reading
-from services.http.reports import STOPPING, ledger_router, orders_router, service_router
+from services.http.routes.chaos import chaos_router
+from services.http.routes.dead import dead_router
+from services.http.routes.generator import Generator
+from services.http.routes.lookups import STOPPING, ledger_router, orders_router, service_router
+from services.http.routes.orders import Orders
+from services.http.routes.page import page_router
 from services.http.server import HttpServer, bind
+from services.http.verifier import Prover
 from services.payment.gateway import load_gateway
 from services.pipeline.select import new_pipeline
 from services.pipeline.stall import Abandoned, Standstill
 from services.processes.signals import StopRequests
-from services.producer import api
-from services.producer.generator import Generator
 from services.producer.group_commit import PATIENCE, Door
 from services.producer.intake import Intake
 from services.run import new_run_id
@@ -106,7 +106,7 @@ class _Service:
         self._door = Door(intake, metrics.intake.block)
         metrics.intake.count_waiting(lambda: self._door.waiting)
         app = new_app(settings)
-        orders = api.Orders(self._door, intake, self._reading, metrics.intake)
+        orders = Orders(self._door, intake, self._reading, metrics.intake)
         app.include_router(orders.router)
         app.include_router(orders_router(self._reading))
         app.include_router(dead_router(self._reading, self._pipeline.queue))

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from services.http.connection_limits import PACE_BYTES, STILL_SECONDS, Pace
 from services.http.guard import SECURITY_HEADERS
-from services.http.pace import PACE_BYTES, STILL_SECONDS, Pace
 from services.http.problems import Problem
 
 if TYPE_CHECKING:

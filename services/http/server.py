@@ -21,8 +21,8 @@ from shared.loops import Mishaps
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from services.http.connection_limits import Room
     from services.http.guard import App
-    from services.http.pace import Room
 
 FINISH_SECONDS = 20
 """How long requests under way may take to finish when the service stops."""

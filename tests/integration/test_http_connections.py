@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from services.http import connection_limits
 from services.http import connections as limits
-from services.http import pace
 from services.http.server import HttpServer, bind
 from tests.eventually import eventually
 from tests.server import read_all
@@ -39,7 +39,7 @@ async def answer(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b"." * size})
 
 
-class Room(pace.Room):
+class Room(connection_limits.Room):
     """Room for few."""
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class Room(pace.Room):
 def have_patience(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     """Set how long the server waits for those who keep it waiting."""
     monkeypatch.setattr(limits, "HEAD_SECONDS", seconds)
-    for module in (limits, pace):
+    for module in (limits, connection_limits):
         monkeypatch.setattr(module, "STILL_SECONDS", seconds)
 
 
@@ -58,7 +58,7 @@ def have_patience(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
 def connect(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[bytes], socket.socket]]:
     """Connects to a server that has little patience and little room, and says something."""
     have_patience(monkeypatch, 1.0)
-    monkeypatch.setattr(pace, "PACE_SECONDS", 3.0)
+    monkeypatch.setattr(connection_limits, "PACE_SECONDS", 3.0)
     listener = bind("127.0.0.1", 0)
     port = listener.getsockname()[1]
     server = HttpServer(answer, listener, Room(), keep_alive=2, each_second=lambda: None)
@@ -160,7 +160,7 @@ def test_a_newcomer_takes_the_place_of_who_waits_longest(
     for module, name in (
         (limits, "HEAD_SECONDS"),
         (limits, "STILL_SECONDS"),
-        (pace, "STILL_SECONDS"),
+        (connection_limits, "STILL_SECONDS"),
     ):
         monkeypatch.setattr(module, name, 60.0)  # nobody goes for another reason meanwhile
     waiting = [connect(POST) for _ in range(FEW // 2)] + [connect(b"") for _ in range(FEW // 2)]
@@ -170,7 +170,7 @@ def test_a_newcomer_takes_the_place_of_who_waits_longest(
     for module, name in (
         (limits, "HEAD_SECONDS"),
         (limits, "STILL_SECONDS"),
-        (pace, "STILL_SECONDS"),
+        (connection_limits, "STILL_SECONDS"),
     ):
         monkeypatch.setattr(module, name, 0.1)
     told = [read_all(each) for each in waiting]

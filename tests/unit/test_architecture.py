@@ -30,7 +30,6 @@ FORBIDDEN = [
     ("services.payment.settle", "shared.queue"),
     ("services.payment.next_batch", "shared.queue"),
     ("services.payment.consumer", "shared.queue"),
-    ("services.http", "services.producer"),
     ("services.http", "services.payment"),
     ("services.http", "services.dashboard"),
     ("services.payment", "services.http"),

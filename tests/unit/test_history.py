@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.http.history import SECONDS, Counters, History, quantile
+from services.http.live.history import SECONDS, Counters, History, quantile
 
 BOUNDS = (1_000, 10_000, 100_000)
 

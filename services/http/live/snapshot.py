@@ -12,8 +12,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
-from services.http.history import Counters, History
-from services.http.latest import Latest
+from services.http.live.history import Counters, History
+from services.http.live.latest import Latest
 from shared import clock
 from shared.errors import LedgerUnavailable, QueueUnavailable
 from shared.ledger.positions import positions
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     import sqlalchemy as sa
 
-    from services.http.broadcast import Broadcast
+    from services.http.live.broadcast import Broadcast
     from services.pipeline.worker_stats import Crew
     from shared.ledger.opening import Ledger
     from shared.ledger.positions import Position

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
     import sqlalchemy as sa
 
+    from services.http.ledger_reader import Reading
     from services.http.metrics import Metrics
-    from services.http.proving import Prover
-    from services.http.reading import Reading
+    from services.http.verifier import Prover
     from shared.settings import Settings
 
 STOPPING = "the service is stopping"

@@ -13,9 +13,9 @@ from services.http.problems import Problem
 from shared.currencies import MINOR_DIGITS
 
 if TYPE_CHECKING:
-    from services.http.broadcast import Broadcast
+    from services.http.live.broadcast import Broadcast
 
-_FOLDER = Path(__file__).parent / "page"
+_FOLDER = Path(__file__).parent.parent / "page"
 _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "

@@ -18,7 +18,7 @@ from shared.logs import Logger
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from services.http.reading import Reading
+    from services.http.ledger_reader import Reading
 
 log = Logger("chaos")
 

@@ -14,10 +14,10 @@ from starlette.requests import ClientDisconnect
 
 from services.http.app import refusals
 from services.http.bodies import JSON, read_body, refuse_longer, require_type
-from services.http.keys import key_of
+from services.http.idempotency import key_of
 from services.http.models import EXAMPLE_ORDER, Receipt
 from services.http.problems import Problem
-from services.producer.bulk import MOST_BYTES, Bulk
+from services.http.routes.bulk import MOST_BYTES, Bulk
 from services.producer.group_commit import Overrun
 from services.producer.sources.streams import LINE_BYTES
 from shared.errors import InvalidOrder, LedgerUnavailable, LedgerUncertain, Reason
@@ -26,8 +26,8 @@ from shared.ledger.listing import statuses
 from shared.schema import parse_order
 
 if TYPE_CHECKING:
+    from services.http.ledger_reader import Reading
     from services.http.metrics import IntakeMetrics
-    from services.http.reading import Reading
     from services.producer.group_commit import Door
     from services.producer.intake import Intake
     from shared.schema import Order

@@ -9,14 +9,14 @@ from fastapi import APIRouter
 from services.http.app import refusals
 from services.http.models import Discarded, Receipt, Retried
 from services.http.problems import Problem
-from services.http.reports import OrderId  # noqa: TC001  FastAPI reads it
+from services.http.routes.lookups import OrderId  # noqa: TC001  FastAPI reads it
 from shared.ledger import dead
 from shared.ledger.listing import statuses
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from services.http.reading import Reading
+    from services.http.ledger_reader import Reading
     from shared.queue.port import OrderQueue
 
 _REFUSALS = (

@@ -1,0 +1,1 @@
+"""The HTTP routes, all of them, a module for what belongs together."""
