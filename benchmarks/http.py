@@ -17,8 +17,8 @@ import sqlalchemy as sa
 from benchmarks.http_load import post_at_rate, post_bulk, post_orders
 from benchmarks.measure import COMMAND, ROOT, on_sqlite
 from services.producer.sources import synthetic
-from shared.ledger.database import Database
-from shared.ledger.tables import journal, outcomes
+from shared.ledger.database.database import Database
+from shared.ledger.database.tables import journal, outcomes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from services.payment.gateway import load_gateway
+from services.payment.load_gateway import load_gateway
 from services.payment.settle import Settler
 from shared.collector import tune_gc
 from shared.environment import load_settings
 from shared.ledger.journal import Candidate, append, digest
-from shared.ledger.opening import open_ledger
+from shared.ledger.ledger import open_ledger
 from shared.schema import parse_order
 
 if TYPE_CHECKING:

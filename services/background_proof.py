@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     import sqlalchemy as sa
 
-    from shared.ledger.database import Database
-    from shared.ledger.proof import Step
+    from shared.ledger.database.database import Database
+    from shared.ledger.verification.proof import Step
 
 T = TypeVar("T")
 

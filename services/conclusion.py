@@ -10,17 +10,17 @@ from services.background_proof import Stopped, prove
 from services.timed_queries import ENDING
 from shared.errors import LedgerUnavailable
 from shared.ledger.positions import positions
-from shared.ledger.reports import run_totals
-from shared.ledger.verify import is_most, verify, verify_since
+from shared.ledger.totals import run_totals
+from shared.ledger.verification.verify import is_most, verify, verify_since
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
     from services.processes.signals import StopRequests
     from services.run_report import Display, Finished
-    from shared.ledger.opening import Ledger
-    from shared.ledger.proof import Step
-    from shared.ledger.verify import Standing
+    from shared.ledger.ledger import Ledger
+    from shared.ledger.verification.proof import Step
+    from shared.ledger.verification.verify import Standing
 
 STOPPED = "stopped before the proof was done; orderly verify proves it"
 UNCOUNTED = "stopped before the outcomes were counted; orderly status counts them"
@@ -95,7 +95,7 @@ class Conclusion:
             min(now.cursor, then.head) - then.cursor
             for now, then in zip(positions(connection), before, strict=True)
         )
-        settled = mine.paid + mine.declined + mine.dead + report.recovered
+        settled = mine.settled + report.recovered
         report.orders_per_second = round(settled / max(report.seconds, 0.001), 1)
         finished.is_counted = True
 

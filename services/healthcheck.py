@@ -8,7 +8,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from services.pipeline.select import queue_trouble
-from shared.ledger.opening import open_ledger
+from shared.ledger.ledger import open_ledger
 from shared.ledger.workers import present
 
 if TYPE_CHECKING:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from services.cli.console import equation
-from services.payment.gateway import load_gateway
+from services.payment.load_gateway import load_gateway
 from services.pipeline.select import new_pipeline
 from services.processes.signals import StopRequests
 from services.run import new_run_id
 from services.timed_queries import ENDING, Asker
-from shared.ledger.opening import open_ledger
-from shared.ledger.reports import totals
+from shared.ledger.ledger import open_ledger
+from shared.ledger.totals import totals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +43,7 @@ def pay(settings: Settings, say: Callable[[str], None]) -> None:
                 pipeline.watch(TICK_SECONDS)
             say("finishing what is in hand; a second signal stops at once")
             pipeline.drain()
-            say(equation(Asker(ledger, stop.abort).ask(totals, ENDING)))
+            say(Asker(ledger, stop.abort).ask(totals, ENDING).equation)
         except BaseException:
             pipeline.kill()
             raise

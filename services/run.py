@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from services.conclusion import Conclusion
-from services.payment.gateway import load_gateway
+from services.payment.load_gateway import load_gateway
 from services.pipeline.select import new_pipeline
 from services.pipeline.stall import Abandoned, Standstill
 from services.processes.signals import StopRequests
@@ -24,17 +24,17 @@ from services.producer.sources.files import Input
 from services.run_report import Display, Finished, Progress, Report
 from services.timed_queries import Asker
 from shared.collector import tune_gc
-from shared.ledger.opening import open_ledger, set_aside, why_closed
+from shared.ledger.ledger import open_ledger, set_aside, why_closed
 from shared.ledger.positions import positions
-from shared.ledger.reports import totals
-from shared.ledger.verify import standing
+from shared.ledger.totals import totals
+from shared.ledger.verification.verify import standing
 from shared.ledger.workers import present
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from shared.ledger.opening import Ledger
+    from shared.ledger.ledger import Ledger
     from shared.ledger.positions import Position
     from shared.settings import Settings
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from services.producer.rejects import Rejects
     from shared.errors import OrderlyError
-    from shared.ledger.reports import Totals
+    from shared.ledger.totals import Totals
 
 
 @dataclass

@@ -10,7 +10,6 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from services.cli.console import equation
 from services.http.app import new_app
 from services.http.connection_limits import Room
 from services.http.guard import Guard
@@ -26,7 +25,7 @@ from services.http.routes.orders import Orders
 from services.http.routes.page import page_router
 from services.http.server import HttpServer, bind
 from services.http.verifier import Prover
-from services.payment.gateway import load_gateway
+from services.payment.load_gateway import load_gateway
 from services.pipeline.select import new_pipeline
 from services.pipeline.stall import Abandoned, Standstill
 from services.processes.signals import StopRequests
@@ -36,15 +35,15 @@ from services.run import new_run_id
 from services.timed_queries import ENDING, Asker
 from shared.collector import tune_gc
 from shared.errors import QueueUnavailable
-from shared.ledger.opening import open_ledger
+from shared.ledger.ledger import open_ledger
 from shared.ledger.positions import positions
-from shared.ledger.reports import totals
+from shared.ledger.totals import totals
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-    from shared.ledger.opening import Ledger
+    from shared.ledger.ledger import Ledger
     from shared.settings import Settings
 
     Say = Callable[[str], None]
@@ -143,7 +142,7 @@ class _Service:
             self._watch(lambda: not self._stop.drain.is_set())
             self._finish()
             self._pipeline.drain()
-            self._say(equation(self._asker.ask(totals, ENDING)))
+            self._say(self._asker.ask(totals, ENDING).equation)
         except Abandoned as abandoned:
             self._say(str(abandoned))
             self._pipeline.kill()

@@ -14,14 +14,14 @@ from concurrent.futures import wait as wait_for
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from shared.errors import LedgerUnavailable
-from shared.ledger.backend import BUSY_SECONDS
+from shared.ledger.database.backend import BUSY_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import sqlalchemy as sa
 
-    from shared.ledger.opening import Ledger
+    from shared.ledger.ledger import Ledger
 
 T = TypeVar("T")
 

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from shared.ledger import tables
+from shared.ledger.database import tables
 from shared.ledger.journal import Appended, Candidate, append, digest
-from shared.ledger.verify import Standing, verify, verify_since
+from shared.ledger.verification.verify import Standing, verify, verify_since
 from shared.schema import build_order
 from tests.replay import Books
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from shared.ledger.opening import Ledger
+    from shared.ledger.ledger import Ledger
 
 
 def order(

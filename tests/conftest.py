@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from shared.environment import load_settings
-from shared.ledger import postgres_session
-from shared.ledger.opening import Ledger, open_ledger
+from shared.ledger.database import postgres_session
+from shared.ledger.ledger import Ledger, open_ledger
 from tests.orderly import Orderly
 from tests.scaled import Scaled
 from tests.server import Server

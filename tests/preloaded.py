@@ -29,9 +29,9 @@ from services.__main__ import main
 
 ROOT = Path(__file__).parent.parent
 _WHAT_COMMANDS_IMPORT = (
-    *("services.cli.app", "services.cli.console", "services.status"),
-    *("shared.environment", "shared.ledger.explain", "shared.ledger.verify"),
-    *("shared.ledger.postgres", "shared.ledger.sqlite", "psycopg"),
+    *("services.cli.app", "services.cli.console", "shared.ledger.status"),
+    *("shared.environment", "shared.ledger.explain", "shared.ledger.verification.verify"),
+    *("shared.ledger.database.postgres", "shared.ledger.database.sqlite", "psycopg"),
     *(
         "services.run",
         "services.pipeline.local",

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 from rq import SimpleWorker
 
+from services.payment.consumer import IDLE_SECONDS
 from services.payment.heartbeat import Vitals
 from services.payment.next_batch import Delivery
 from services.payment.rq_backoff import Rest
 from services.payment.rq_job import PaymentJob, PaymentQueue, at_work
 from services.payment.rq_worker import PaymentWorker
-from services.payment.worker import IDLE_SECONDS
 from shared.queue.port import Deliveries
 from shared.queue.redis_keys import own_key
 from shared.queue.redis_line import Line, connect

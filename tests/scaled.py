@@ -12,7 +12,7 @@ import psycopg
 import redis
 
 from shared.environment import load_settings
-from shared.ledger.opening import open_ledger
+from shared.ledger.ledger import open_ledger
 from shared.metrics import COUNTERS, Meter
 from tests.books import books_of
 from tests.eventually import eventually

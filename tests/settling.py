@@ -14,14 +14,15 @@ from services.payment.gateway import (
     Paid,
 )
 from services.payment.settle import Settler
-from shared.ledger import settlement as the_books
-from shared.ledger import tables
+from shared.ledger.cursors import Cursor, peek
+from shared.ledger.database import tables
 from tests.books import dump
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from shared.ledger.opening import Ledger
+    from shared.ledger.ledger import Ledger
+    from shared.ledger.postings import Settlement
 
     NewLedger = Callable[..., Ledger]
 
@@ -54,16 +55,16 @@ def settler(
     )
 
 
-def work_out(worker: Settler) -> the_books.Settlement:
+def work_out(worker: Settler) -> Settlement:
     """Let a worker prepare a settlement of partition 0, and not write it."""
-    work = worker._next(0)
+    work = worker.prepare(0)
     assert work is not None
-    return worker._decide(work, time.monotonic() + 60)
+    return worker.decide(work, time.monotonic() + 60)
 
 
-def cursor(ledger: Ledger, partition: int = 0) -> the_books.Cursor:
+def cursor(ledger: Ledger, partition: int = 0) -> Cursor:
     with ledger.database.read() as connection:
-        return the_books.peek(connection, partition)
+        return peek(connection, partition)
 
 
 def make_due(ledger: Ledger) -> None:

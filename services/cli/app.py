@@ -215,7 +215,7 @@ def serve(
 @reporting
 def migrate() -> None:
     """Make the ledger if nobody has; wait for its server."""
-    from shared.ledger.opening import open_ledger
+    from shared.ledger.ledger import open_ledger
 
     ledger = open_ledger(read_settings())
     say(f"ledger {ledger.database.name} is there, {ledger.partitions} partitions")

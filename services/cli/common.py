@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from shared.ledger.opening import Ledger
+    from shared.ledger.ledger import Ledger
     from shared.settings import Settings
 
 P = ParamSpec("P")
@@ -177,7 +177,7 @@ def begin(settings: Settings, *, employs: bool = False) -> None:
 @contextmanager
 def reading(settings: Settings) -> Iterator[tuple[Ledger, Connection]]:
     """Open the ledger that is there, and one snapshot of it."""
-    from shared.ledger.opening import open_ledger
+    from shared.ledger.ledger import open_ledger
 
     ledger = open_ledger(settings, create=False)
     try:

@@ -10,8 +10,7 @@ from shared.currencies import format_amount
 
 if TYPE_CHECKING:
     from services.run_report import Finished
-    from shared.ledger.dead import DeadLetter
-    from shared.ledger.reports import Totals
+    from shared.ledger.dead_letters import DeadLetter
 
 _KINDS_SHOWN = 3
 
@@ -63,16 +62,6 @@ def print_mapping(rows: list[tuple[str, str]]) -> None:
     width = max((len(name) for name, _ in rows), default=0)
     for name, value in rows:
         print(f"{name:<{width}}  {value}")
-
-
-def equation(found: Totals) -> str:
-    """Write the sum that must always come out, and whether it does."""
-    settled = found.paid + found.declined + found.dead
-    tick = "✓" if found.created == settled + found.open else "✗"
-    return (
-        f"created {found.created:,} = paid {found.paid:,} + declined {found.declined:,} "
-        f"+ dead {found.dead:,} + open {found.open:,} {tick}"
-    )
 
 
 def print_story(story: dict[str, Any]) -> None:

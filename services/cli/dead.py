@@ -10,8 +10,8 @@ from services.cli.common import AsJson, print_json, read_settings, reading, repo
 from shared.errors import UsageError
 
 if TYPE_CHECKING:
-    from shared.ledger.dead import DeadLetter
-    from shared.ledger.opening import Ledger
+    from shared.ledger.dead_letters import DeadLetter
+    from shared.ledger.ledger import Ledger
 
 app = typer.Typer(
     help="Dead orders: list, retry or discard them.",
@@ -27,7 +27,7 @@ Everything = Annotated[bool, typer.Option("--all", help="Every dead order.")]
 def list_(as_json: AsJson = False) -> None:
     """List the dead orders."""
     from services.cli.console import print_dead
-    from shared.ledger.dead import dead_letters
+    from shared.ledger.dead_letters import dead_letters
 
     with reading(read_settings()) as (_, connection):
         letters = dead_letters(connection)
@@ -81,14 +81,14 @@ def _check(order_ids: list[str] | None, *, everything: bool) -> None:
 
 
 def _open() -> Ledger:
-    from shared.ledger.opening import open_ledger
+    from shared.ledger.ledger import open_ledger
 
     return open_ledger(read_settings(), create=False)
 
 
 def _named(ledger: Ledger, order_ids: list[str] | None) -> list[DeadLetter]:
     """Find the dead letters that are named, or all."""
-    from shared.ledger.dead import dead_letters
+    from shared.ledger.dead_letters import dead_letters
 
     with ledger.database.read() as connection:
         letters = dead_letters(connection, order_ids)

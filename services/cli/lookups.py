@@ -11,15 +11,15 @@ from services.cli.common import AsJson, print_json, read_settings, reading, repo
 from shared.errors import UsageError
 
 if TYPE_CHECKING:
-    from shared.ledger.proof import Proof
+    from shared.ledger.verification.proof import Proof
 
 
 @reporting
 def status(as_json: AsJson = False) -> None:
     """Count the orders by what became of them."""
-    from services.cli.console import equation, money, print_mapping
+    from services.cli.console import money, print_mapping
     from services.pipeline.select import queue_trouble
-    from services.status import status_report
+    from shared.ledger.status import status_report
 
     settings = read_settings()
     with reading(settings) as (ledger, connection):
@@ -28,7 +28,7 @@ def status(as_json: AsJson = False) -> None:
     if as_json:
         print_json(report.as_dict())
         return
-    print(equation(report.totals))
+    print(report.totals.equation)
     rows = [("money taken", money(report.totals.paid_amount) or "none")]
     rows += [("ledger", f"{report.ledger} ({report.mode} mode)")]
     rows += (
@@ -50,13 +50,11 @@ def status(as_json: AsJson = False) -> None:
 @reporting
 def verify(as_json: AsJson = False) -> None:
     """Prove the ledger, from journal and transfers."""
-    from services.cli.console import equation
-
     proof = _prove(is_quiet=as_json)
     if as_json:
         print_json(proof.as_dict())
     else:
-        print(equation(proof.totals))
+        print(proof.totals.equation)
         for found in proof.violations:
             print(f"{found.check}: {found.where}: {found.message}")
         if proof.more:
@@ -71,8 +69,8 @@ def _prove(*, is_quiet: bool) -> Proof:
     from services.background_proof import Stopped, prove
     from services.cli.progress import proof_display
     from services.processes.signals import StopRequests
-    from shared.ledger.opening import open_ledger
-    from shared.ledger.verify import verify as check
+    from shared.ledger.ledger import open_ledger
+    from shared.ledger.verification.verify import verify as check
 
     ledger = open_ledger(read_settings(), create=False)
     stop = StopRequests()
@@ -113,7 +111,7 @@ def explain(
 @reporting
 def journal() -> None:
     """Print the accepted orders as JSONL, in serial order."""
-    from shared.ledger.reports import accepted_orders
+    from shared.ledger.entries import accepted_orders
     from shared.schema import encode_order
 
     with reading(read_settings()) as (_, connection):

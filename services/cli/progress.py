@@ -96,7 +96,7 @@ class _Bar:
 
     def update(self, progress: Progress) -> None:
         found = progress.totals
-        settled = found.paid + found.declined + found.dead
+        settled = found.settled
         total = None
         if progress.share:
             # What was read so far, stretched to the whole input.

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     import sqlalchemy as sa
 
-    from shared.ledger.opening import Ledger
+    from shared.ledger.ledger import Ledger
 
 T = TypeVar("T")
 

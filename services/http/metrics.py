@@ -25,7 +25,7 @@ from prometheus_client.core import (
 from shared import clock
 from shared.errors import LedgerUnavailable
 from shared.ledger.journal import Verdict
-from shared.ledger.reports import totals
+from shared.ledger.totals import totals
 from shared.metrics import DELIVERIES, LATENCY_BOUNDS, SIZE_BOUNDS
 from shared.standard_error import dropped_lines
 
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
     from services.pipeline.worker_stats import Crew
-    from shared.ledger.opening import Ledger
-    from shared.ledger.reports import Totals
+    from shared.ledger.ledger import Ledger
+    from shared.ledger.totals import Totals
     from shared.metrics import Histogram
 
 _SECONDS = [bound / clock.SECOND for bound in LATENCY_BOUNDS]
@@ -221,7 +221,7 @@ class _Collector:
         for currency, amount in found.paid_amount.items():
             paid.add_metric([currency], amount)
         yield paid
-        is_balanced = found.created == found.paid + found.declined + found.dead + found.open
+        is_balanced = found.is_balanced
         yield GaugeMetricFamily(
             "orderly_ledger_balanced",
             "1 while created = paid + declined + dead + open.",

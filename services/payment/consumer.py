@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import time
 from contextlib import suppress
@@ -13,14 +14,14 @@ from shared.errors import LedgerUnavailable
 from shared.ledger.settlement import record_failure
 from shared.logs import Logger
 from shared.loops import Mishaps
-from shared.texts import of_error
+from shared.texts import legible, of_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from services.payment.heartbeat import Vitals
     from services.payment.settle import Settler, Stint
-    from shared.ledger.opening import Ledger
+    from shared.ledger.ledger import Ledger
 
 T = TypeVar("T")
 
@@ -28,6 +29,9 @@ log = Logger("payment")
 
 NO_ROOM = os.EX_TEMPFAIL
 """The exit code of a worker that has no room: no threads, no descriptors, no memory."""
+
+IDLE_SECONDS = 0.25
+"""The longest wait for a message: so often a worker shows that it is alive."""
 
 SPENT_SECONDS = 2.0
 
@@ -40,6 +44,11 @@ STRANGE = (Delivery.FORGED, Delivery.FOREIGN, Delivery.UNREADABLE)
 
 WEATHER = (LedgerUnavailable, OSError, MemoryError)
 """Trouble of the ledger, or of this machine: no order is at fault, and it is tried again."""
+
+
+def worker_name(pid: int) -> str:
+    """Name a worker, as outcomes and the registry do: host and process id."""
+    return f"{legible(socket.gethostname(), 64)}:{pid}"
 
 
 class Agenda:

@@ -19,26 +19,11 @@ seconds, or its worker is taken for dead.
 
 from __future__ import annotations
 
-import importlib
-import inspect
-import signal
-import sys
-from contextlib import chdir, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol, cast
-
-from shared.errors import ConfigurationError
-from shared.settings import parse_faults
-from shared.texts import of_error
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from shared.schema import Order
-    from shared.settings import Settings
-
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,73 +87,3 @@ class LedgerGateway:
     def charge(self, charge: Charge) -> Paid | Declined:
         """Compare the amount with the balance; settlement moves the money."""
         return PAID if charge.amount <= charge.balance else self._refusal
-
-
-def load_gateway(settings: Settings) -> Gateway:
-    """Make the gateway that the settings name, wrapped in the faults that they ask for.
-
-    Raises:
-        ConfigurationError: It cannot be imported, or is no gateway.
-    """
-    gateway: Gateway = LedgerGateway()
-    if settings.payment_gateway != "ledger":
-        gateway = _import_gateway(settings.payment_gateway)
-    faults = parse_faults(settings.gateway_faults)
-    if faults["transient"] or faults["permanent"]:
-        from services.payment.faults import FaultyGateway
-
-        gateway = FaultyGateway(
-            gateway, faults["transient"], faults["permanent"], int(faults["seed"])
-        )
-    return gateway
-
-
-def _import_gateway(name: str) -> Gateway:
-    module_name, _, path = name.partition(":")
-    with _kept():
-        gateway, charge = _make(name, module_name, path)
-    if not callable(charge):
-        raise ConfigurationError(f"PAYMENT_GATEWAY={name} has no method charge(charge)")
-    if inspect.iscoroutinefunction(charge):
-        raise ConfigurationError(
-            f"PAYMENT_GATEWAY={name} has an async charge, which nobody would await; make it a "
-            "plain def that returns when it has its answer"
-        )
-    return cast("Gateway", gateway)
-
-
-@contextmanager
-def _kept() -> Iterator[None]:
-    """Keep where this process is and speaks, and what signals do, while a module loads.
-
-    Else a ledger named by a relative path would be another one, and no report would be printed.
-    """
-    streams = sys.stdin, sys.stdout, sys.stderr
-    handlers = {number: signal.getsignal(number) for number in _SIGNALS}
-    try:
-        with chdir("."):
-            yield
-    finally:
-        sys.stdin, sys.stdout, sys.stderr = streams
-        for number, handler in handlers.items():
-            if signal.getsignal(number) != handler and handler is not None:
-                signal.signal(number, handler)
-
-
-def _make(name: str, module_name: str, path: str) -> tuple[object, object]:
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.append(here)
-    try:
-        found = importlib.import_module(module_name)
-        for part in path.split("."):
-            found = getattr(found, part)
-        gateway: object = found() if inspect.isclass(found) else found
-        charge: object = getattr(gateway, "charge", None)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
-        # Whatever one's own module raises while it loads is a fault of the configuration.
-        said = of_error(error).replace(r"\n", " ")
-        raise ConfigurationError(f"PAYMENT_GATEWAY={name} cannot be loaded: {said}") from error
-    return gateway, charge

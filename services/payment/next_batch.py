@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
-from shared.ledger import settlement as books
+from shared.ledger.accounts import balances as balances_of
+from shared.ledger.accounts import customer_account
+from shared.ledger.entries import body as entry_body
+from shared.ledger.entries import entry_at, following
 from shared.ledger.journal import ENTRY_BYTES, digest
-from shared.ledger.postings import customer_account
 from shared.schema import decode_batch
 
 if TYPE_CHECKING:
@@ -21,7 +23,8 @@ if TYPE_CHECKING:
 
     import sqlalchemy as sa
 
-    from shared.ledger.opening import Ledger
+    from shared.ledger.cursors import Cursor
+    from shared.ledger.ledger import Ledger
     from shared.schema import BatchHeader, Order
 
 
@@ -57,7 +60,7 @@ class _Part(NamedTuple):
 class Work:
     """What comes next in a partition, and the balances that it starts from."""
 
-    cursor: books.Cursor
+    cursor: Cursor
     parts: list[_Part]
     balances: dict[str, int]
 
@@ -82,7 +85,7 @@ class Lookout:
         self._last_batch: dict[int, _Batch] = {}
 
     def recognise(
-        self, connection: sa.Connection, cursor: books.Cursor, header: BatchHeader, message: bytes
+        self, connection: sa.Connection, cursor: Cursor, header: BatchHeader, message: bytes
     ) -> Delivery:
         """Find out what a message that carries orders is, and keep them if they come next."""
         known = digest(message)
@@ -91,33 +94,33 @@ class Lookout:
             self._last_batch[cursor.partition] = _Batch(known, decode_batch(message).orders)
         return delivery
 
-    def look(self, connection: sa.Connection, cursor: books.Cursor) -> Work | None:
+    def look(self, connection: sa.Connection, cursor: Cursor) -> Work | None:
         """Read what comes after the cursor; None if nothing is open."""
         if cursor.number >= cursor.head:
             return None
         parts = self._parts(connection, cursor)
         names = {account_of(order) for part in parts for order in part.orders}
-        balances = books.balances(self._ledger, connection, cursor.partition, names)
+        balances = balances_of(self._ledger, connection, cursor.partition, names)
         return Work(cursor, parts, balances)
 
-    def _parts(self, connection: sa.Connection, cursor: books.Cursor) -> list[_Part]:
+    def _parts(self, connection: sa.Connection, cursor: Cursor) -> list[_Part]:
         """Read the orders after the cursor: of its entry, and of small ones that follow.
 
         A trickle leaves entries of few orders each; one by one they would cost a commit each.
         """
         partition = cursor.partition
         limit = 1 if cursor.number < cursor.singly_until else self._batch_size
-        entry = books.entry_at(connection, partition, cursor.number + 1)
+        entry = entry_at(connection, partition, cursor.number + 1)
         batch = self._last_batch.get(partition)
         if batch is None or batch.digest != entry.digest:
-            body = books.body(connection, partition, entry.first)
+            body = entry_body(connection, partition, entry.first)
             batch = _Batch(entry.digest, decode_batch(body).orders)
         start = cursor.number + 1 - entry.first
         parts = [_Part(batch.orders[start : start + limit], entry.attempts, entry.accepted_at)]
         room = limit - len(parts[0].orders)
         size = 0
         if room and entry.last < cursor.head:
-            for small, body in books.following(connection, partition, entry.last):
+            for small, body in following(connection, partition, entry.last):
                 room -= small.last - small.first + 1
                 size += len(body)
                 if room < 0 or size > ENTRY_BYTES:
@@ -129,12 +132,12 @@ class Lookout:
 
 
 def _compare(
-    connection: sa.Connection, cursor: books.Cursor, offered: BatchHeader, known: bytes
+    connection: sa.Connection, cursor: Cursor, offered: BatchHeader, known: bytes
 ) -> Delivery:
     """Hold a message that carries orders, and its digest, against the journal and the cursor."""
     if not 1 <= offered.first <= offered.last <= cursor.head:
         return Delivery.FORGED
-    entry = books.entry_at(connection, offered.partition, offered.first)
+    entry = entry_at(connection, offered.partition, offered.first)
     if (entry.first, entry.last, entry.digest) != (offered.first, offered.last, known):
         return Delivery.FORGED
     if offered.last <= cursor.number:

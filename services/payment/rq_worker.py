@@ -22,9 +22,9 @@ from rq.timeouts import BaseDeathPenalty
 from rq.utils import now
 from rq.worker_registration import clean_worker_registry, register
 
+from services.payment.consumer import IDLE_SECONDS, worker_name
 from services.payment.rq_backoff import Rest
 from services.payment.rq_job import PaymentJob, PaymentQueue, at_work
-from services.payment.worker import IDLE_SECONDS, worker_name
 from shared.errors import InvalidBatch, QueueUnavailable
 from shared.logs import Logger
 from shared.loops import Mishaps

@@ -10,9 +10,9 @@ from services.payment.gateway_call import Answer, Teller
 from services.payment.next_batch import Delivery, Lookout, Work, account_of
 from shared import clock
 from shared.errors import InvalidBatch
-from shared.ledger import settlement as books
-from shared.ledger.cursors import RETRY_SECONDS, until_retry
-from shared.ledger.postings import Failed
+from shared.ledger.cursors import RETRY_SECONDS, peek, until_retry
+from shared.ledger.postings import Failed, Settlement
+from shared.ledger.settlement import BATCH_FAILURES, write
 from shared.metrics import Meter
 from shared.schema import Payment, read_header
 from shared.texts import legible
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from services.payment.gateway import Gateway
-    from shared.ledger.opening import Ledger
+    from shared.ledger.ledger import Ledger
 
 STINT = 1.0
 """Seconds after which a partition makes way for the others."""
@@ -53,7 +53,7 @@ class Settler:
     """Settles partitions of one ledger through one gateway, for one worker.
 
     Args:
-        ledger: The books.
+        ledger: Where the money moves.
         gateway: Who takes the money.
         worker: The name that outcomes will carry.
         batch_size: Most orders in a transaction.
@@ -96,7 +96,7 @@ class Settler:
         self._on_progress(partition)
         delivery = Delivery.NUDGE
         with ledger.database.read() as connection:
-            cursor = books.peek(connection, partition)
+            cursor = peek(connection, partition)
             if not header.is_nudge:
                 delivery = self._lookout.recognise(connection, cursor, header, message)
             work = self._lookout.look(connection, cursor)
@@ -110,52 +110,29 @@ class Settler:
             LedgerUnavailable: What was not committed is still open.
         """
         self._on_progress(partition)
-        return self._settle(partition, Delivery.NUDGE, self._next(partition))
+        return self._settle(partition, Delivery.NUDGE, self.prepare(partition))
 
-    def _refuse(self, delivery: Delivery) -> Stint:
-        self._meter.count(delivery)
-        return Stint(delivery)
+    def prepare(self, partition: int) -> Work | None:
+        """Read what comes next in a partition; None if nothing is open.
 
-    def _settle(self, partition: int, delivery: Delivery, work: Work | None) -> Stint:
-        settled = 0
-        deadline = time.monotonic() + STINT
-        while work is not None:
-            wait = until_retry(work.cursor.retry_at)
-            if wait <= 0:
-                settlement = self._decide(work, deadline)
-                if not books.write(self._ledger, settlement):
-                    # Another worker moved the cursor; it looks at the head before it leaves.
-                    break
-                settled += len(settlement.payments)
-                self._measure(work, settlement)
-                wait = until_retry(settlement.retry_at)
-            if wait > 0:
-                return Stint(delivery, partition, settled, time.monotonic() + wait / clock.SECOND)
-            if time.monotonic() > deadline:
-                return Stint(delivery, partition, settled, time.monotonic())
-            work = self._next(partition)
-        return Stint(delivery, partition, settled)
-
-    def _measure(self, work: Work, settlement: books.Settlement) -> None:
-        if settlement.failed is not None:
-            self._meter.count("retries")
-        left = len(settlement.payments)
-        if left:
-            self._meter.batches.observe(left)
-        now = clock.now_us()
-        for part in work.parts:
-            settled = min(left, len(part.orders))
-            left -= settled
-            self._meter.latency.observe(now - part.accepted_at, settled)
-
-    def _next(self, partition: int) -> Work | None:
+        Raises:
+            LedgerUnavailable: It cannot be read.
+        """
         with self._ledger.database.read() as connection:
-            return self._lookout.look(connection, books.peek(connection, partition))
+            return self._lookout.look(connection, peek(connection, partition))
 
-    def _decide(self, work: Work, deadline: float) -> books.Settlement:
-        """Price and charge orders in turn, until one has to wait or time is up."""
+    def decide(self, work: Work, deadline: float) -> Settlement:
+        """Price and charge orders in turn, until one has to wait or time is up.
+
+        Args:
+            work: What ``prepare`` has read.
+            deadline: When the order under way is the last, in monotonic seconds.
+
+        Returns:
+            What to write; ``shared.ledger.settlement.write`` does it, if nobody has meanwhile.
+        """
         cursor = work.cursor
-        result = books.Settlement(cursor)
+        result = Settlement(cursor)
         settled_at = clock.from_us(clock.now_us())
         failed = cursor.attempts
         for order, attempts_before in work.orders():
@@ -164,7 +141,7 @@ class Settler:
             balance = result.balances.get(account, work.balances.get(account))
             held = self._ledger.opening_balance if balance is None else balance
             attempt = attempts_before + failed + 1
-            if cursor.failures > books.BATCH_FAILURES and not result.payments:
+            if cursor.failures > BATCH_FAILURES and not result.payments:
                 answer = Answer("dead", legible(f"invalid: {cursor.reason}"))
             else:
                 answer = self._teller.ask(order, amount, held, attempt, failed + 1)
@@ -195,6 +172,42 @@ class Settler:
             if time.monotonic() > deadline:
                 break
         return result
+
+    def _refuse(self, delivery: Delivery) -> Stint:
+        self._meter.count(delivery)
+        return Stint(delivery)
+
+    def _settle(self, partition: int, delivery: Delivery, work: Work | None) -> Stint:
+        settled = 0
+        deadline = time.monotonic() + STINT
+        while work is not None:
+            wait = until_retry(work.cursor.retry_at)
+            if wait <= 0:
+                settlement = self.decide(work, deadline)
+                if not write(self._ledger, settlement):
+                    # Another worker moved the cursor; it looks at the head before it leaves.
+                    break
+                settled += len(settlement.payments)
+                self._measure(work, settlement)
+                wait = until_retry(settlement.retry_at)
+            if wait > 0:
+                return Stint(delivery, partition, settled, time.monotonic() + wait / clock.SECOND)
+            if time.monotonic() > deadline:
+                return Stint(delivery, partition, settled, time.monotonic())
+            work = self.prepare(partition)
+        return Stint(delivery, partition, settled)
+
+    def _measure(self, work: Work, settlement: Settlement) -> None:
+        if settlement.failed is not None:
+            self._meter.count("retries")
+        left = len(settlement.payments)
+        if left:
+            self._meter.batches.observe(left)
+        now = clock.now_us()
+        for part in work.parts:
+            settled = min(left, len(part.orders))
+            left -= settled
+            self._meter.latency.observe(now - part.accepted_at, settled)
 
 
 def _backoff(failures: int) -> int:

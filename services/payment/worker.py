@@ -3,34 +3,29 @@
 from __future__ import annotations
 
 import os
-import socket
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from services.payment.consumer import NO_ROOM, TROUBLE_SECONDS, Rounds
-from services.payment.gateway import load_gateway
+from services.payment.consumer import IDLE_SECONDS, NO_ROOM, TROUBLE_SECONDS, Rounds, worker_name
 from services.payment.heartbeat import BEAT_SECONDS
+from services.payment.load_gateway import load_gateway
 from services.payment.pause import HOLD_SECONDS
 from services.payment.settle import Settler
 from services.processes.child import follow_parent, leave_signals_to_parent
 from shared.collector import tune_gc
 from shared.errors import LedgerUnavailable, OrderlyError
-from shared.ledger.opening import open_ledger
+from shared.ledger.ledger import open_ledger
 from shared.logs import Logger, set_up_logs
 from shared.queue.port import Deliveries, EndOfQueue
-from shared.texts import legible
 
 if TYPE_CHECKING:
     from services.payment.heartbeat import Vitals
     from services.payment.pause import Hold
-    from shared.ledger.opening import Ledger
+    from shared.ledger.ledger import Ledger
     from shared.settings import Settings
 
 log = Logger("payment")
-
-IDLE_SECONDS = 0.25
-"""The longest wait for a message: so often a worker shows that it is alive."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +45,6 @@ class Assignment:
     deliveries: Deliveries | None = None
     niceness: int = 0
     hold: Hold | None = None
-
-
-def worker_name(pid: int) -> str:
-    """Name a worker, as outcomes and the registry do: host and process id."""
-    return f"{legible(socket.gethostname(), 64)}:{pid}"
 
 
 def main(assignment: Assignment) -> None:

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from functools import partial
 from typing import TYPE_CHECKING
 
-from services.payment.worker import worker_name
+from services.payment.consumer import worker_name
 from services.pipeline import recovery
 from services.pipeline.housekeeping import SILENCE, Keeper
 from services.pipeline.supervisor import Supervisor
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from services.pipeline.slots import Loss
     from services.pipeline.worker_stats import Crew
     from shared.errors import LedgerUnavailable
-    from shared.ledger.opening import Ledger
+    from shared.ledger.ledger import Ledger
     from shared.queue.port import OrderQueue
     from shared.settings import Settings
 

@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING
 
 from shared.errors import LedgerUnavailable
-from shared.ledger.backend import BUSY_SECONDS
+from shared.ledger.database.backend import BUSY_SECONDS
 from shared.logs import Logger
 from shared.loops import Mishaps
 

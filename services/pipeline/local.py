@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
     from services.payment.heartbeat import Vitals
-    from shared.ledger.opening import Ledger
+    from shared.ledger.ledger import Ledger
     from shared.settings import Settings
 
 

@@ -13,7 +13,7 @@ from shared.ledger.cursors import claim_nudge, overdue
 from shared.ledger.positions import positions
 
 if TYPE_CHECKING:
-    from shared.ledger.opening import Ledger
+    from shared.ledger.ledger import Ledger
     from shared.queue.port import OrderQueue
 
 

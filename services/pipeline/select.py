@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from services.pipeline.base import Pipeline
-    from shared.ledger.opening import Ledger
+    from shared.ledger.ledger import Ledger
     from shared.settings import Settings
 
 
@@ -27,7 +27,7 @@ def modules_of_workers(settings: Settings) -> list[str]:
     if settings.queue_mode == "redis":
         modules.append("services.payment.rq_worker")
     if not settings.ledger_url.startswith("sqlite"):
-        modules.append("shared.ledger.postgres")
+        modules.append("shared.ledger.database.postgres")
     return modules
 
 

@@ -13,7 +13,7 @@ import threading
 import time
 from contextlib import suppress
 
-from shared.ledger.turns import none_held
+from shared.ledger.database.file_lock import none_held
 from shared.logs import Logger
 from shared.loops import Mishaps
 

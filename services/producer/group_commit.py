@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from shared.errors import LedgerUnavailable, LedgerUncertain, OrderlyError
-from shared.ledger.backend import BUSY_SECONDS
+from shared.ledger.database.backend import BUSY_SECONDS
 from shared.logs import Logger
 from shared.loops import Mishaps
 

@@ -9,8 +9,8 @@ import time
 from typing import TYPE_CHECKING
 
 from shared.errors import LedgerInterrupted, LedgerUnavailable, LedgerUncertain
-from shared.ledger.backend import BUSY_SECONDS
-from shared.ledger.database import AGAIN_SECONDS
+from shared.ledger.database.backend import BUSY_SECONDS
+from shared.ledger.database.database import AGAIN_SECONDS
 from shared.ledger.journal import Appended, Candidate, append, digest
 from shared.logs import Logger
 from shared.loops import Mishaps
@@ -18,7 +18,7 @@ from shared.loops import Mishaps
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from shared.ledger.opening import Ledger
+    from shared.ledger.ledger import Ledger
     from shared.queue.port import OrderQueue
     from shared.schema import Order
     from shared.settings import Settings

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from services.producer.batcher import Feed, at_rate
 from services.producer.sources import synthetic
+from services.producer.sources.several_inputs import AcrossInputs
 from services.producer.sources.source import CutOff
-from services.producer.sources.whole_orders import Over
 from shared.errors import LedgerUnavailable, OrderlyError
 
 if TYPE_CHECKING:
@@ -90,11 +90,11 @@ class Reader:
             self._bug = error
 
     def _read_inputs(self) -> None:
-        with closing(Over()) as over:
+        with closing(AcrossInputs()) as across:
             for each in self._inputs:
                 before = self._feed.received
-                hear = partial(over.hear, each) if len(self._inputs) > 1 else None
-                source = over.guard(each) if hear else each.orders()
+                hear = partial(across.hear, each) if len(self._inputs) > 1 else None
+                source = across.guard(each) if hear else each.orders()
                 try:
                     is_whole = self._consume(source, each.name, hear)
                     if is_whole and self._feed.received == before:

@@ -1,4 +1,4 @@
-"""Which partitions stand still, and who may nudge them."""
+"""Cursors: how far each partition is settled, which stand still, and who may nudge them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import sqlalchemy as sa
 
 from shared import clock
-from shared.ledger.tables import cursors, heads, journal
+from shared.ledger.database.tables import cursors, heads, journal
 
 if TYPE_CHECKING:
-    from shared.ledger.opening import Ledger
+    from shared.ledger.ledger import Ledger
 
 
 RETRY_SECONDS = 2.0
@@ -26,6 +26,34 @@ def until_retry(retry_at: int | None) -> int:
     """
     wait = (retry_at or 0) - clock.now_us()
     return wait if wait <= _RETRY_US else 0
+
+
+class Cursor(NamedTuple):
+    """Where a partition's settlement stands.
+
+    Attributes:
+        number: The last number settled; ``head`` is the last there is.
+        attempts: Failed attempts at the order after ``number``.
+        retry_at: Microseconds before which nobody should try that one again.
+        failures: Times a whole batch failed here (a crash, an error of the database).
+        singly_until: Up to this number orders are settled one by one.
+        reason: What the last failure said.
+    """
+
+    partition: int
+    number: int
+    attempts: int
+    retry_at: int | None
+    failures: int
+    singly_until: int
+    reason: str | None
+    head: int
+
+
+def peek(connection: sa.Connection, partition: int) -> Cursor:
+    """Read a partition's cursor and head."""
+    row = connection.execute(_PEEK, {"partition": partition}).one()
+    return Cursor(partition, *row)
 
 
 class Standstill(NamedTuple):
@@ -78,3 +106,18 @@ def claim_nudge(ledger: Ledger, place: Standstill, before: int) -> bool:
             .values(nudged_at=clock.now_us())
         )
     return claimed.rowcount == 1
+
+
+_PEEK = (
+    sa.select(
+        cursors.c.number,
+        cursors.c.attempts,
+        cursors.c.retry_at,
+        cursors.c.failures,
+        cursors.c.singly_until,
+        cursors.c.reason,
+        heads.c.number,
+    )
+    .join(heads, heads.c.partition == cursors.c.partition)
+    .where(cursors.c.partition == sa.bindparam("partition"))
+)

@@ -1,77 +1,23 @@
-"""Dead letters: orders that the gateway would not take, until somebody decides about them."""
+"""Deciding about dead letters: retry or discard. Nobody else opens an order again."""
 
 from __future__ import annotations
 
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import sqlalchemy as sa
 
 from shared import clock
+from shared.ledger.database.tables import outcomes
+from shared.ledger.dead_letters import IS_DEAD, PAGE, UNDECIDED, dead_letters, place_of
 from shared.ledger.reopening import reopen
-from shared.ledger.tables import identities, outcomes
-from shared.texts import legible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from shared.ledger.opening import Ledger
+    from shared.ledger.dead_letters import DeadLetter
+    from shared.ledger.ledger import Ledger
     from shared.schema import Message
-
-PAGE = 500
-"""Dead letters that are looked up or retried at once, so that no transaction is long."""
-
-
-class DeadLetter(NamedTuple):
-    """An order that is dead; times in microseconds since 1970, amounts in minor units."""
-
-    order_id: str
-    partition: int
-    number: int
-    amount: int
-    currency: str
-    attempts: int
-    reason: str | None
-    settled_at: int
-    discarded_at: int | None
-
-    def as_dict(self) -> dict[str, Any]:
-        """The letter as the commands print it, with times in RFC 3339."""
-        return {
-            **self._asdict(),
-            "settled_at": clock.to_text(self.settled_at),
-            "discarded_at": clock.to_text(self.discarded_at) if self.discarded_at else None,
-        }
-
-
-def dead_letters(
-    connection: sa.Connection, order_ids: Sequence[str] | None = None
-) -> list[DeadLetter]:
-    """List the dead letters, or those of them that are named; in the journal's order."""
-    if order_ids is None:
-        return [_letter(row) for row in connection.execute(_DEAD)]
-    of_these = _DEAD.join(
-        identities,
-        (identities.c.partition == outcomes.c.partition)
-        & (identities.c.number == outcomes.c.number),
-    )
-    found: list[DeadLetter] = []
-    for start in range(0, len(order_ids), PAGE):
-        page = order_ids[start : start + PAGE]
-        rows = connection.execute(of_these.where(identities.c.order_id.in_(page)))
-        found += [_letter(row) for row in rows]
-    return sorted(set(found), key=_place)
-
-
-def undecided(connection: sa.Connection, limit: int) -> list[DeadLetter]:
-    """List the latest dead letters about which nobody has decided."""
-    rows = connection.execute(
-        _DEAD.where(_UNDECIDED)
-        .order_by(None)
-        .order_by(outcomes.c.settled_at.desc(), outcomes.c.partition, outcomes.c.number)
-        .limit(limit)
-    )
-    return [_letter(row) for row in rows]
 
 
 class RetriedAll(NamedTuple):
@@ -99,7 +45,7 @@ def retry(
         letters: The orders; one that was discarded is opened, too, since somebody named it.
         undecided_only: Whether to pass over those that are discarded by now.
     """
-    condition = _UNDECIDED if undecided_only else sa.true()
+    condition = UNDECIDED if undecided_only else sa.true()
     messages: list[Message] = []
     for page in _pages(letters):
         with ledger.database.write() as connection:
@@ -125,50 +71,20 @@ def discard(ledger: Ledger, letters: Sequence[DeadLetter]) -> int:
         with ledger.database.write() as connection:
             marked += connection.execute(
                 outcomes.update()
-                .where(*_THIS, outcomes.c.status == "dead", _UNDECIDED)
+                .where(*_THIS, outcomes.c.status == "dead", UNDECIDED)
                 .values(changed_at=clock.now_us()),
                 [{"of": letter.partition, "at": letter.number} for letter in page],
             ).rowcount
     return marked
 
 
-# Written out, so that the index of the dead applies.
-_IS_DEAD = outcomes.c.status == sa.bindparam(None, "dead", literal_execute=True)
-_UNDECIDED = outcomes.c.changed_at.is_(None)
-"""Nobody has decided about a dead order: whoever decides about all of them leaves out the rest."""
-
-_DEAD = (
-    sa.select(
-        outcomes.c.order_id,
-        outcomes.c.partition,
-        outcomes.c.number,
-        outcomes.c.amount,
-        outcomes.c.currency,
-        outcomes.c.attempts,
-        outcomes.c.reason,
-        outcomes.c.settled_at,
-        outcomes.c.changed_at,
-    )
-    .where(_IS_DEAD)
-    .order_by(outcomes.c.partition, outcomes.c.number)
-)
-_COUNT_DEAD = sa.select(sa.func.count()).select_from(outcomes).where(_IS_DEAD)
+_COUNT_DEAD = sa.select(sa.func.count()).select_from(outcomes).where(IS_DEAD)
 _THIS = (
     outcomes.c.partition == sa.bindparam("of"),
     outcomes.c.number == sa.bindparam("at"),
 )
 
 
-def _letter(row: Any) -> DeadLetter:  # noqa: ANN401  a row of one query
-    letter = DeadLetter(*row)
-    # Made so when it was written, too, but not by every version that may have written here.
-    return letter._replace(reason=legible(letter.reason)) if letter.reason else letter
-
-
-def _place(letter: DeadLetter) -> tuple[int, int]:
-    return letter.partition, letter.number
-
-
 def _pages(letters: Sequence[DeadLetter]) -> Iterator[list[DeadLetter]]:
-    ordered = sorted(set(letters), key=_place)
+    ordered = sorted(set(letters), key=place_of)
     return (ordered[start : start + PAGE] for start in range(0, len(ordered), PAGE))

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from shared import clock
-from shared.ledger.tables import failures, identities, journal, outcomes, transfers
+from shared.ledger.database.tables import failures, identities, outcomes, transfers
+from shared.ledger.entries import row_at
 from shared.schema import decode_batch
 from shared.texts import legible
 
@@ -27,7 +28,7 @@ def explain(connection: sa.Connection, order_id: str) -> Story | None:
     if identity is None:
         return None
     partition, number = identity.partition, identity.number
-    entry = _entry(connection, partition, number)
+    entry = row_at(connection, partition, number)
     order = decode_batch(entry.body).orders[number - entry.first]
     past = connection.execute(
         sa.select(outcomes)
@@ -55,17 +56,8 @@ def explain(connection: sa.Connection, order_id: str) -> Story | None:
     }
 
 
-def _entry(connection: sa.Connection, partition: int, number: int) -> sa.Row[Any]:
-    return connection.execute(
-        sa.select(journal)
-        .where(journal.c.partition == partition, journal.c.first <= number)
-        .order_by(journal.c.first.desc())
-        .limit(1)
-    ).one()
-
-
 def _settled(connection: sa.Connection, outcome: sa.Row[Any]) -> Iterator[Event]:
-    yield _accepted(_entry(connection, outcome.partition, outcome.number), outcome.number)
+    yield _accepted(row_at(connection, outcome.partition, outcome.number), outcome.number)
     yield {
         "at": clock.to_text(outcome.settled_at),
         "event": "dead" if outcome.status == "retried" else outcome.status,

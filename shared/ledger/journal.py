@@ -16,14 +16,14 @@ import sqlalchemy as sa
 
 from shared import clock
 from shared.errors import Backlogged
+from shared.ledger.database.tables import heads, identities, journal
 from shared.ledger.positions import positions
-from shared.ledger.tables import heads, identities, journal
 from shared.schema import Message, encode_batch, encode_nudge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from shared.ledger.opening import Ledger
+    from shared.ledger.ledger import Ledger
 
 ENTRY_BYTES = 256 * 1024
 """An entry is cut at this size too, so that no message of huge orders fills a worker's memory."""

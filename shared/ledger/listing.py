@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import sqlalchemy as sa
 
 from shared import clock
-from shared.ledger.tables import cursors, identities, journal, outcomes
+from shared.ledger.database.tables import cursors, identities, journal, outcomes
 from shared.schema import decode_batch
 from shared.texts import legible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from shared.ledger.opening import Ledger
+    from shared.ledger.ledger import Ledger
 
 Listed = dict[str, Any]
 Outcomes = dict[int, "sa.Row[Any]"]

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from shared.ledger.tables import cursors, heads
+from shared.ledger.database.tables import cursors, heads
 
 
 class Position(NamedTuple):

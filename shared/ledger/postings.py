@@ -1,4 +1,4 @@
-"""What a settlement writes into the books: accounts, transfers, outcomes, tallies, as rows.
+"""What a settlement writes: accounts, transfers, outcomes and tallies, as rows.
 
 They are made before the transaction begins, so that it does nothing but write.
 """
@@ -6,9 +6,11 @@ They are made before the transaction begins, so that it does nothing but write.
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from shared.ledger.tables import (
+from shared.ledger.accounts import bank_account, merchant_account
+from shared.ledger.database.tables import (
     HOUSE,
     LOW_BITS,
     LOW_MASK,
@@ -22,8 +24,9 @@ from shared.ledger.tables import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from shared.ledger.opening import Ledger
-    from shared.ledger.settlement import Settlement
+    from shared.ledger.cursors import Cursor
+    from shared.ledger.ledger import Ledger
+    from shared.schema import Payment
 
 _ACCOUNT = ("partition", "account", "kind", "currency", "balance", "opened_at")
 _TRANSFER = ("order_id", "debit", "credit", "amount", "currency", "made_at")
@@ -62,19 +65,36 @@ class Failed(NamedTuple):
     worker: str
 
 
-def customer_account(customer_id: str, currency: str) -> str:
-    """Name a customer's account; a slash cannot occur in a customer's id."""
-    return f"customer/{customer_id}/{currency}"
+@dataclass
+class Settlement:
+    """What one settling transaction will write for a partition, gathered outside of it.
 
+    Attributes:
+        before: The cursor on which everything here depends.
+        payments: Outcomes of the numbers after it, without gaps.
+        debits: For each payment, the account that it was taken from, if it was paid.
+        balances: New balances of the customers' accounts, in minor units.
+        opened: Those of them that are new, with their currency.
+        attempts: Failed attempts at the order that comes next.
+        retry_at: When that one is due again.
+        reason: Why it failed.
+        failed: The attempt that failed, for that order's story.
+    """
 
-def merchant_account(currency: str) -> str:
-    """Name the account that payments go to."""
-    return f"merchant/{currency}"
+    before: Cursor
+    payments: list[Payment] = field(default_factory=list)
+    debits: list[str | None] = field(default_factory=list)
+    balances: dict[str, int] = field(default_factory=dict)
+    opened: dict[str, str] = field(default_factory=dict)
+    attempts: int = 0
+    retry_at: int | None = None
+    reason: str | None = None
+    failed: Failed | None = None
 
-
-def bank_account(currency: str) -> str:
-    """Name the account that opening balances come from."""
-    return f"bank/{currency}"
+    @property
+    def number(self) -> int:
+        """Where the cursor will be."""
+        return self.before.number + len(self.payments)
 
 
 def postings(ledger: Ledger, settlement: Settlement, now: int) -> list[Insert]:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from shared import clock
-from shared.ledger.journal import digest
-from shared.ledger.tables import (
+from shared.ledger.database.tables import (
     LOW_BITS,
     LOW_MASK,
     heads,
@@ -17,11 +16,13 @@ from shared.ledger.tables import (
     outcomes,
     tallies,
 )
+from shared.ledger.entries import row_at
+from shared.ledger.journal import digest
 from shared.schema import Message, decode_batch, encode_batch, encode_order
 
 if TYPE_CHECKING:
-    from shared.ledger.dead import DeadLetter
-    from shared.ledger.opening import Ledger
+    from shared.ledger.dead_letters import DeadLetter
+    from shared.ledger.ledger import Ledger
 
 
 def reopen(
@@ -99,12 +100,7 @@ def _entry(
     ledger: Ledger, connection: sa.Connection, letter: DeadLetter, number: int
 ) -> dict[str, Any]:
     """Copy an order's journal entry to a new number; its run stays the one that took it in."""
-    old = connection.execute(
-        sa.select(journal)
-        .where(journal.c.partition == letter.partition, journal.c.first <= letter.number)
-        .order_by(journal.c.first.desc())
-        .limit(1)
-    ).one()
+    old = row_at(connection, letter.partition, letter.number)
     order = decode_batch(old.body).orders[letter.number - old.first]
     body = encode_batch(ledger.ledger_id, letter.partition, number, [encode_order(order)])
     return {

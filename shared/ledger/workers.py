@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import sqlalchemy as sa
 
 from shared import clock
-from shared.ledger.tables import departed, workers
+from shared.ledger.database.tables import departed, workers
 from shared.texts import legible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from shared.ledger.opening import Ledger
+    from shared.ledger.ledger import Ledger
 
 GONE_AFTER = 10 * clock.SECOND
 """Microseconds after which a worker that nobody has reported is not counted any more."""

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from shared import clock
-from shared.ledger import tables
 from shared.ledger.cursors import claim_nudge, overdue
+from shared.ledger.database import tables
 from tests.books import order, take_in
 
 if TYPE_CHECKING:
-    from shared.ledger.opening import Ledger
+    from shared.ledger.ledger import Ledger
     from tests.conftest import NewLedger
 
 HOUR = 3600 * clock.SECOND

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 
 from services.payment.gateway import LedgerGateway, Paid, PermanentFailure
 from services.payment.settle import Settler
-from shared.ledger import dead, tables
+from shared.ledger import dead
+from shared.ledger.database import tables
+from shared.ledger.dead_letters import PAGE, DeadLetter, dead_letters, undecided
+from shared.ledger.entries import accepted_orders
 from shared.ledger.explain import explain
 from shared.ledger.journal import Verdict
 from shared.ledger.listing import list_orders
 from shared.ledger.positions import positions
-from shared.ledger.reports import accepted_orders, run_totals, totals
+from shared.ledger.totals import run_totals, totals
 from shared.schema import decode_batch
 from shared.texts import MOST
 from tests.books import assert_proven, books_of, dump, order, take_in
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from services.payment.gateway import Charge, Declined
-    from shared.ledger.opening import Ledger
+    from shared.ledger.ledger import Ledger
 
     NewLedger = Callable[..., Ledger]
 
@@ -48,9 +51,9 @@ def settle(ledger: Ledger, gateway: Picky) -> None:
         worker.settle_partition(partition)
 
 
-def letters(ledger: Ledger, *order_ids: str) -> list[dead.DeadLetter]:
+def letters(ledger: Ledger, *order_ids: str) -> list[DeadLetter]:
     with ledger.database.read() as connection:
-        return dead.dead_letters(connection, order_ids or None)
+        return dead_letters(connection, order_ids or None)
 
 
 def with_dead(ledger: Ledger, *order_ids: str) -> Picky:
@@ -150,7 +153,7 @@ def test_retries_at_once_count_as_one(new_ledger: NewLedger) -> None:
 
 def test_many_letters_are_retried_page_by_page(new_ledger: NewLedger) -> None:
     ledger = new_ledger(partitions=1)
-    block = [order(f"o-{number}") for number in range(dead.PAGE + 3)]
+    block = [order(f"o-{number}") for number in range(PAGE + 3)]
     take_in(ledger, block)
     gateway = Picky(*(each["order_id"] for each in block))
     settle(ledger, gateway)
@@ -209,7 +212,7 @@ def test_a_discarded_letter_that_is_named_is_opened_once(new_ledger: NewLedger) 
 
 def test_many_letters_are_discarded_page_by_page(new_ledger: NewLedger) -> None:
     ledger = new_ledger(partitions=1)
-    block = [order(f"o-{number}") for number in range(dead.PAGE + 3)]
+    block = [order(f"o-{number}") for number in range(PAGE + 3)]
     take_in(ledger, block)
     settle(ledger, Picky(*(each["order_id"] for each in block)))
     assert dead.discard(ledger, letters(ledger)) == len(block)
@@ -225,7 +228,7 @@ def test_what_others_wrote_is_read_short_and_legible(new_ledger: NewLedger) -> N
         connection.execute(tables.outcomes.update().values(reason=long, worker="w\x07"))
         connection.execute(tables.failures.insert().values(_FAILURE | {"reason": long}))
     with ledger.database.read() as connection:
-        (letter,), (latest,) = dead.dead_letters(connection), dead.undecided(connection, 9)
+        (letter,), (latest,) = dead_letters(connection), undecided(connection, 9)
         (listed,) = list_orders(ledger, connection, order_id="o-2").orders
         story = explain(connection, "o-2")
     assert story is not None

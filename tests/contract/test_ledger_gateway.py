@@ -18,15 +18,15 @@ from services.payment.gateway import (
     PermanentFailure,
     TransientFailure,
 )
-from shared.ledger import settlement as the_books
-from shared.ledger.reports import totals
+from shared.ledger.settlement import record_failure
+from shared.ledger.totals import totals
 from tests.books import assert_proven, books_of, order, take_in
 from tests.settling import Scripted, cursor, outcomes, settle_through, settler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from shared.ledger.opening import Ledger
+    from shared.ledger.ledger import Ledger
 
     NewLedger = Callable[..., Ledger]
 
@@ -127,9 +127,9 @@ def test_the_ledgers_own_gateway_is_handed_the_order_itself(new_ledger: NewLedge
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(LedgerGateway, "charge", charge)
         worker = settler(ledger, FaultyGateway(LedgerGateway(), 0, 0, 1))
-        work = worker._next(0)
+        work = worker.prepare(0)
         assert work is not None
-        worker._decide(work, time.monotonic() + 60)
+        worker.decide(work, time.monotonic() + 60)
     assert asked[0].order is next(work.orders())[0]
 
 
@@ -212,7 +212,7 @@ def test_ctrl_c_is_no_answer(new_ledger: NewLedger) -> None:
 
 def test_what_a_batch_failed_of_is_kept_short_and_legible(new_ledger: NewLedger) -> None:
     ledger = new_ledger(partitions=1)
-    the_books.record_failure(ledger, 0, "\x1b[2J\0" + "A" * 5_000_000, batch_size=10)
+    record_failure(ledger, 0, "\x1b[2J\0" + "A" * 5_000_000, batch_size=10)
     reason = cursor(ledger).reason or ""
     assert reason.startswith("\\x1b[2J\\x00AAA")
     assert len(reason) == 500

@@ -13,17 +13,17 @@ from hypothesis import strategies as st
 
 from shared.errors import Backlogged, LedgerUnavailable
 from shared.ledger import journal as the_journal
-from shared.ledger import tables
+from shared.ledger.database import tables
+from shared.ledger.entries import accepted_orders
 from shared.ledger.journal import Verdict, append, digest
 from shared.ledger.positions import positions
-from shared.ledger.reports import accepted_orders
 from shared.schema import decode_batch
 from tests.books import assert_proven, candidate, dump, order, take_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from shared.ledger.opening import Ledger
+    from shared.ledger.ledger import Ledger
 
     NewLedger = Callable[..., Ledger]
 

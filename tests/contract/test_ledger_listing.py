@@ -10,16 +10,17 @@ from hypothesis import strategies as st
 
 from services.payment.gateway import LedgerGateway, Paid, PermanentFailure
 from services.payment.settle import Settler
-from shared.ledger.dead import dead_letters, retry
+from shared.ledger.dead import retry
+from shared.ledger.dead_letters import dead_letters
+from shared.ledger.entries import accepted_orders
 from shared.ledger.listing import list_orders, parse_place, statuses
-from shared.ledger.reports import accepted_orders
 from tests.books import books_of, order, take_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from services.payment.gateway import Charge, Declined
-    from shared.ledger.opening import Ledger
+    from shared.ledger.ledger import Ledger
 
     NewLedger = Callable[..., Ledger]
 

@@ -9,16 +9,16 @@ import sqlalchemy as sa
 
 from services.background_proof import Stopped, prove
 from shared.errors import LedgerUnavailable
-from shared.ledger import verify as proofs
-from shared.ledger.verify import Standing, is_most, standing, verify, verify_since
+from shared.ledger.verification import verify as proofs
+from shared.ledger.verification.verify import Standing, is_most, standing, verify, verify_since
 from tests.books import order, take_in
 from tests.settling import settler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from shared.ledger.opening import Ledger
-    from shared.ledger.proof import Step
+    from shared.ledger.ledger import Ledger
+    from shared.ledger.verification.proof import Step
 
     NewLedger = Callable[..., Ledger]
 

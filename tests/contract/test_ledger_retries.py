@@ -9,15 +9,15 @@ from services.payment.gateway import (
     TransientFailure,
 )
 from shared import clock
-from shared.ledger import settlement as the_books
-from shared.ledger import tables
+from shared.ledger.database import tables
+from shared.ledger.settlement import write
 from tests.books import assert_proven, order, take_in
 from tests.settling import Scripted, cursor, outcomes, settle_through, settler, work_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from shared.ledger.opening import Ledger
+    from shared.ledger.ledger import Ledger
 
     NewLedger = Callable[..., Ledger]
 
@@ -28,7 +28,7 @@ def test_a_failed_attempt_that_was_overtaken_is_not_counted_twice(new_ledger: Ne
     settlements = [
         work_out(settler(ledger, Scripted(**{"o-1": [TransientFailure("busy")]}))) for _ in range(2)
     ]
-    assert [the_books.write(ledger, each) for each in settlements] == [True, False]
+    assert [write(ledger, each) for each in settlements] == [True, False]
     assert cursor(ledger).attempts == 1
 
 
@@ -38,7 +38,7 @@ def test_a_transient_failure_keeps_what_precedes_it_and_waits(new_ledger: NewLed
     gateway = Scripted(**{"o-2": [TransientFailure("busy"), TransientFailure()]})
     before = clock.now_us()
     settlement = work_out(settler(ledger, gateway))
-    assert the_books.write(ledger, settlement)
+    assert write(ledger, settlement)
     assert [payment.order_id for payment in settlement.payments] == ["o-1"]
     waiting = cursor(ledger)
     assert (waiting.number, waiting.attempts, waiting.reason) == (1, 1, "busy")

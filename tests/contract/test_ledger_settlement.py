@@ -6,9 +6,9 @@ import json
 from typing import TYPE_CHECKING
 
 from services.payment.next_batch import Delivery
-from shared.ledger import settlement as the_books
 from shared.ledger.positions import positions
-from shared.ledger.reports import totals
+from shared.ledger.settlement import BATCH_FAILURES, record_failure, write
+from shared.ledger.totals import totals
 from shared.schema import encode_nudge
 from tests.books import assert_proven, books_of, dump, order, take_in
 from tests.settling import Scripted, cursor, outcomes, settler, work_out
@@ -16,7 +16,7 @@ from tests.settling import Scripted, cursor, outcomes, settler, work_out
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from shared.ledger.opening import Ledger
+    from shared.ledger.ledger import Ledger
 
     NewLedger = Callable[..., Ledger]
 
@@ -82,7 +82,7 @@ def test_of_two_workers_that_work_out_the_same_only_one_writes(new_ledger: NewLe
     ledger = new_ledger(partitions=1)
     take_in(ledger, [order("o-1"), order("o-2")])
     settlements = [work_out(settler(ledger, worker=name)) for name in ("one", "two")]
-    assert [the_books.write(ledger, each) for each in settlements] == [True, False]
+    assert [write(ledger, each) for each in settlements] == [True, False]
     assert {row[9] for row in dump(ledger)["outcomes"]} == {"one"}
     assert_proven(ledger)
 
@@ -90,15 +90,15 @@ def test_of_two_workers_that_work_out_the_same_only_one_writes(new_ledger: NewLe
 def test_a_batch_that_fails_three_times_is_settled_one_by_one(new_ledger: NewLedger) -> None:
     ledger = new_ledger(partitions=1)
     take_in(ledger, [order(f"o-{number}") for number in range(5)])
-    for _ in range(the_books.BATCH_FAILURES):
-        work = settler(ledger)._next(0)
+    for _ in range(BATCH_FAILURES):
+        work = settler(ledger).prepare(0)
         assert work is not None
         assert len(list(work.orders())) == 5
-        the_books.record_failure(ledger, 0, "broke", batch_size=4)
-    work = settler(ledger)._next(0)
+        record_failure(ledger, 0, "broke", batch_size=4)
+    work = settler(ledger).prepare(0)
     assert work is not None
     assert len(list(work.orders())) == 1
-    the_books.record_failure(ledger, 0, "broke again", batch_size=4)
+    record_failure(ledger, 0, "broke again", batch_size=4)
     settler(ledger).settle_partition(0)
     assert [row[:2] for row in outcomes(ledger)] == [
         ("o-0", "dead"),
@@ -115,7 +115,7 @@ def test_a_batch_that_fails_three_times_is_settled_one_by_one(new_ledger: NewLed
 def test_failures_are_forgotten_where_a_batch_gets_through(new_ledger: NewLedger) -> None:
     ledger = new_ledger(partitions=1)
     take_in(ledger, [order("o-1")])
-    the_books.record_failure(ledger, 0, "broke", batch_size=4)
+    record_failure(ledger, 0, "broke", batch_size=4)
     settler(ledger).settle_partition(0)
     assert (cursor(ledger).failures, cursor(ledger).reason) == (0, None)
 

@@ -30,10 +30,14 @@ from services.payment.faults import FaultyGateway
 from services.payment.gateway import LedgerGateway
 from services.payment.next_batch import Delivery
 from services.payment.settle import Settler
-from shared.ledger import dead, tables
-from shared.ledger import settlement as the_books
+from shared.ledger import dead
+from shared.ledger.cursors import peek
+from shared.ledger.database import tables
+from shared.ledger.dead_letters import dead_letters
+from shared.ledger.entries import accepted_orders, entry_at
 from shared.ledger.positions import positions
-from shared.ledger.reports import accepted_orders, totals
+from shared.ledger.settlement import BATCH_FAILURES, record_failure, write
+from shared.ledger.totals import totals
 from tests import books as some
 from tests.forgeries import FORGERIES, PARTITIONS
 from tests.replay import MAX_ATTEMPTS, Books, replay
@@ -41,7 +45,8 @@ from tests.replay import MAX_ATTEMPTS, Books, replay
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from shared.ledger.opening import Ledger
+    from shared.ledger.ledger import Ledger
+    from shared.ledger.postings import Settlement
 
     NewLedger = Callable[..., Ledger]
     Forge = Callable[[dict[str, Any]], None]
@@ -76,7 +81,7 @@ class Pipeline(RuleBasedStateMachine):
         super().__init__()
         self.ledger = new_ledger(partitions=PARTITIONS, opening_balance=OPENING_BALANCE)
         self.messages: list[bytes] = []
-        self.prepared: list[the_books.Settlement] = []
+        self.prepared: list[Settlement] = []
         self.seed = 0
         self.settlers: list[Settler] = []
 
@@ -119,8 +124,8 @@ class Pipeline(RuleBasedStateMachine):
     @rule(turn=turns, partition=partitions)
     def prepare(self, turn: int, partition: int) -> None:
         settler = self.settlers[turn]
-        if (work := settler._next(partition)) is not None:
-            self.prepared.append(settler._decide(work, time.monotonic() + 60))
+        if (work := settler.prepare(partition)) is not None:
+            self.prepared.append(settler.decide(work, time.monotonic() + 60))
 
     @rule(age=ages)
     def write_what_was_prepared(self, age: int) -> None:
@@ -135,21 +140,21 @@ class Pipeline(RuleBasedStateMachine):
         if self.prepared:
             self.write(self.prepared.pop())
 
-    def write(self, settlement: the_books.Settlement) -> None:
+    def write(self, settlement: Settlement) -> None:
         """Write a settlement, which must do nothing if the cursor has moved meanwhile."""
         before = settlement.before
         with self.ledger.database.read() as connection:
-            now = the_books.peek(connection, before.partition)
+            now = peek(connection, before.partition)
         is_fresh = (now.number, now.attempts) == (before.number, before.attempts)
-        assert the_books.write(self.ledger, settlement) is is_fresh
-        assert not the_books.write(self.ledger, settlement), "written twice"
+        assert write(self.ledger, settlement) is is_fresh
+        assert not write(self.ledger, settlement), "written twice"
 
     @rule(partition=partitions)
     def fail_as_a_batch(self, partition: int) -> None:
         with self.ledger.database.read() as connection:
-            failures = the_books.peek(connection, partition).failures
-        if failures < the_books.BATCH_FAILURES:  # one more, and somebody has to be the culprit
-            the_books.record_failure(self.ledger, partition, "broke", batch_size=2)
+            failures = peek(connection, partition).failures
+        if failures < BATCH_FAILURES:  # one more, and somebody has to be the culprit
+            record_failure(self.ledger, partition, "broke", batch_size=2)
 
     def let_time_pass(self) -> None:
         with self.ledger.database.write() as connection:
@@ -158,7 +163,7 @@ class Pipeline(RuleBasedStateMachine):
     @rule(places=st.sets(st.integers(0, 9), min_size=1), is_discarded_first=st.sampled_from([0, 1]))
     def retry_the_dead(self, places: set[int], is_discarded_first: int) -> None:
         with self.ledger.database.read() as connection:
-            letters = dead.dead_letters(connection)
+            letters = dead_letters(connection)
         chosen = [letters[place] for place in places if place < len(letters)]
         if is_discarded_first:
             dead.discard(self.ledger, chosen)
@@ -195,7 +200,7 @@ class Pipeline(RuleBasedStateMachine):
         """Pay the accepted orders as one clerk would, in the order of their numbers."""
         with self.ledger.database.read() as connection:
             accepted = [
-                (order, the_books.entry_at(connection, partition, number).attempts)
+                (order, entry_at(connection, partition, number).attempts)
                 for partition, number, order in accepted_orders(connection)
             ]
         ends = {order.order_id: self.end(order.order_id, tried) for order, tried in accepted}

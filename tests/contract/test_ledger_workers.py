@@ -10,7 +10,7 @@ from shared.ledger.workers import GONE_AFTER, WorkerEntry, present, report, repo
 from shared.metrics import Meter
 
 if TYPE_CHECKING:
-    from shared.ledger.opening import Ledger
+    from shared.ledger.ledger import Ledger
     from tests.conftest import NewLedger
 
 

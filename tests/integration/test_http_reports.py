@@ -7,7 +7,7 @@ from contextlib import closing
 from typing import Any
 
 from shared.environment import load_settings
-from shared.ledger.opening import open_ledger
+from shared.ledger.ledger import open_ledger
 from tests.desk import listed, name, place
 from tests.eventually import eventually
 from tests.orderly import workers_of

@@ -11,7 +11,7 @@ import pytest
 from psycopg import sql
 
 from shared.environment import load_settings
-from shared.ledger.opening import why_closed
+from shared.ledger.ledger import why_closed
 from tests.orderly import Orderly, assert_one_line, finish
 from tests.servers.daemon import free_port
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from shared.ledger.verify import FEW
+from shared.ledger.verification.verify import FEW
 from tests.eventually import eventually
 from tests.orderly import Orderly, Result, finish
 

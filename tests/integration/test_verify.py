@@ -12,8 +12,9 @@ from services.payment.gateway import LedgerGateway, PermanentFailure
 from services.payment.settle import Settler
 from shared.environment import load_settings
 from shared.ledger import dead
-from shared.ledger.opening import open_ledger
-from shared.ledger.verify import Standing, Violation, verify, verify_since
+from shared.ledger.dead_letters import dead_letters
+from shared.ledger.ledger import open_ledger
+from shared.ledger.verification.verify import Standing, Violation, verify, verify_since
 from tests.books import assert_proven, order, take_in
 from tests.damages import CASES, DEAD, DECLINED, LAST, PAID, RETRIED, Case
 from tests.orderly import Orderly
@@ -53,7 +54,7 @@ def settled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     worker = Settler(ledger, Refusing(), worker="w-1", batch_size=200, max_attempts=5)
     worker.settle_partition(0)
     with ledger.database.read() as connection:
-        letters = dead.dead_letters(connection, [RETRIED])
+        letters = dead_letters(connection, [RETRIED])
     dead.retry(ledger, letters)
     worker.settle_partition(0)
     assert_proven(ledger)

@@ -1,9 +1,11 @@
-"""Imports run downward only, as the README's picture has it; read from the source itself."""
+"""Imports run downward only, as the picture in CONTRIBUTING has it; read from the source itself."""
 
 from __future__ import annotations
 
 import ast
+import re
 import sys
+from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,45 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-# Whoever is on the left imports nothing of what is on the right, not even for its types.
-FORBIDDEN = [
-    ("shared", "services"),
-    ("shared", "tests"),
-    ("services", "tests"),
-    ("shared.queue", "shared.ledger"),
-    ("shared.ledger", "shared.queue"),
-    ("services.producer", "services.payment"),
-    ("services.producer", "services.dashboard"),
-    ("services.payment", "services.producer"),
-    ("services.payment", "services.dashboard"),
-    ("services.dashboard", "services.producer"),
-    ("services.dashboard", "services.payment"),
-    ("services.payment.settle", "shared.queue"),
-    ("services.payment.next_batch", "shared.queue"),
-    ("services.payment.consumer", "shared.queue"),
-    ("services.http", "services.payment"),
-    ("services.http", "services.dashboard"),
-    ("services.payment", "services.http"),
-    # A lesson is read and run by itself; nobody imports one, `orderly lesson` runs them.
-    ("lessons", "shared"),
-    ("lessons", "services"),
-    ("lessons", "tests"),
-    ("shared", "lessons"),
-    ("services", "lessons"),
-]
-# What every module may use, so it can use nothing of theirs.
-LOWEST = tuple(
-    f"shared.{name}"
-    for name in (
-        *("schema", "reasons", "weight", "errors", "settings", "environment", "passwords"),
-        *("currencies", "clock", "metrics", "collector", "texts", "redis_urls"),
-    )
-)
-# Nobody imports these but those that are named: the ways in, and what belongs to one mode or one
-# database, whose libraries are slow to load and not for everybody to know.
+OURS = ("shared", "services", "lessons")
+
+# Whose libraries are slow to load and not for everybody to know, and what belongs to one mode.
 USERS = {
-    "services.cli.app": {"services.__main__"},
     "services.__main__": set[str](),
+    "services.cli.app": {"services.__main__"},
     "shared.environment": {"services.cli.common"},
     "services.pipeline.local": {"services.pipeline.select"},
     "services.pipeline.redis": {"services.pipeline.select"},
@@ -60,35 +29,24 @@ USERS = {
     "services.payment.rq_job": {"services.payment.rq_worker"},
     "shared.queue.local_queue": {"services.pipeline.local"},
     "shared.queue.redis_queue": {"services.pipeline.redis"},
-    "shared.queue.redis_sending": {"shared.queue.redis_queue", "services.payment.rq_worker"},
-    "shared.queue.redis_watch": {"shared.queue.redis_queue"},
-    "shared.queue.redis_types": {"shared.queue.redis_watch"},
-    "shared.queue.redis_check": {"shared.queue.redis_watch", "services.pipeline.select"},
-    "shared.queue.controls": {"services.pipeline.redis", "services.payment.rq_worker"},
-    "shared.queue.closed_job": {
-        *("shared.queue.redis_sending", "services.payment.rq_job", "services.payment.rq_worker"),
-    },
-    "shared.ledger.postgres": {"shared.ledger.database"},
-    "rq": {
-        *("shared.queue.redis_sending", "shared.queue.closed_job"),
-        *("services.payment.rq_job", "services.payment.rq_worker"),
-    },
-    "redis": {
-        *("shared.queue.redis_line", "shared.queue.redis_ailments", "shared.queue.redis_check"),
-        *("shared.queue.redis_queue", "shared.queue.redis_sending", "shared.queue.closed_job"),
-        "shared.queue.redis_types",
-        *("services.payment.rq_job", "services.payment.rq_worker"),
-    },
-    "shared.ledger.postgres_session": {"shared.ledger.postgres"},
-    "shared.ledger.postgres_errors": {"shared.ledger.postgres", "shared.ledger.postgres_session"},
-    "psycopg": {
-        f"shared.ledger.{name}" for name in ("postgres", "postgres_session", "postgres_errors")
-    },
+    "shared.ledger.database.postgres": {"shared.ledger.database.database"},
+    "shared.ledger.database.sqlite": {"shared.ledger.database.database"},
 }
+# The only modules that may import a library, by how their names begin.
+LIBRARIES = {
+    "redis": ("shared.queue.redis_", "shared.queue.closed_job", "services.payment.rq_"),
+    "rq": ("shared.queue.redis_sending", "shared.queue.closed_job", "services.payment.rq_"),
+    "psycopg": ("shared.ledger.database.postgres",),
+    "typer": ("services.cli.",),
+    "rich": ("services.cli.",),
+    "fastapi": ("services.http.",),
+    "uvicorn": ("services.http.",),
+}
+KNOW_NO_QUEUE = tuple(f"services.payment.{name}" for name in ("settle", "next_batch", "consumer"))
 
 
 def modules() -> Iterator[tuple[str, Path]]:
-    for package in ("shared", "services", "lessons"):
+    for package in OURS:
         for path in sorted((ROOT / package).rglob("*.py")):
             yield ".".join(path.relative_to(ROOT).with_suffix("").parts), path
 
@@ -110,30 +68,81 @@ def within(name: str, package: str) -> bool:
     return name == package or name.startswith(package + ".")
 
 
+def picture() -> list[list[str]]:
+    """The rooms as CONTRIBUTING draws them: the highest first, those on one level together."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    drawn = text.split("## Imports run downward", 1)[1].split("```")[1].strip()
+    names = [re.split(r"\s{2,}", line)[0] for line in drawn.splitlines()]
+    return [[room.replace("/", ".") for room in line.split(", ")] for line in names]
+
+
+LAYERS = picture()
+LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 EDGES = {module.removesuffix(".__init__"): imports(path, module) for module, path in modules()}
+# Whoever imports a module of a package means the module, and not what the package says of itself.
+ARROWS = {
+    module: {
+        name
+        for name in names & EDGES.keys()
+        if not any(within(other, name) for other in (names & EDGES.keys()) - {name})
+    }
+    for module, names in EDGES.items()
+}
 
 
-@pytest.mark.parametrize(("upper", "lower"), FORBIDDEN)
-def test_imports_run_downward_only(upper: str, lower: str) -> None:
+def room_of(module: str) -> str:
+    """The room that a module is in: the longest name in the picture that it begins with."""
+    return max((room for room in LEVEL if within(module, room)), key=len)
+
+
+def test_every_folder_of_modules_is_in_the_picture() -> None:
+    folders = {module.rpartition(".")[0] for module in EDGES if "." in module}
+    assert folders == set(LEVEL) - {"services.__main__"}
+
+
+@pytest.mark.parametrize("room", LEVEL)
+def test_imports_run_downward_only(room: str) -> None:
     breaches = [
         f"{module} imports {name}"
-        for module, names in EDGES.items()
+        for module, names in ARROWS.items()
+        if room_of(module) == room
         for name in names
-        if within(module, upper) and within(name, lower)
+        if room_of(name) != room and LEVEL[room_of(name)] <= LEVEL[room]
     ]
     assert not breaches
 
 
-@pytest.mark.parametrize("module", LOWEST)
-def test_the_lowest_modules_know_nothing_above_them(module: str) -> None:
-    ours = {name for name in EDGES[module] if within(name, "shared") or within(name, "services")}
-    assert all(any(within(name, low) for low in LOWEST) for name in ours)
+def test_there_is_no_circle_of_imports() -> None:
+    try:
+        TopologicalSorter(ARROWS).prepare()
+    except CycleError as error:
+        pytest.fail(" imports ".join(reversed(error.args[1])))
+
+
+@pytest.mark.parametrize("module", KNOW_NO_QUEUE)
+def test_settlement_knows_no_queue(module: str) -> None:
+    assert not [name for name in EDGES[module] if within(name, "shared.queue")]
 
 
 @pytest.mark.parametrize("used", USERS)
 def test_what_is_for_few_is_imported_by_no_others(used: str) -> None:
     users = {module for module, names in EDGES.items() if any(within(name, used) for name in names)}
     assert users == USERS[used]
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_a_library_is_known_where_it_is_needed_and_nowhere_else(library: str) -> None:
+    users = {
+        module for module, names in EDGES.items() if any(within(name, library) for name in names)
+    }
+    assert users
+    assert not [module for module in users if not module.startswith(LIBRARIES[library])]
+
+
+def test_nothing_that_is_installed_imports_tests_or_lessons() -> None:
+    for module, names in EDGES.items():
+        strangers = {"tests"} if within(module, "lessons") else {"tests", "lessons"}
+        assert not strangers & {name.partition(".")[0] for name in names}, module
 
 
 def test_a_lesson_has_the_standard_library_and_what_lessons_share_and_no_more() -> None:
@@ -148,4 +157,6 @@ def test_a_lesson_has_the_standard_library_and_what_lessons_share_and_no_more() 
 def test_the_imports_are_really_read() -> None:
     assert len(EDGES) > 30
     assert "shared.schema.read_header" in EDGES["services.payment.settle"]
-    assert "shared.ledger.opening.Ledger" in EDGES["services.payment.settle"]
+    assert "shared.schema" in ARROWS["services.payment.settle"]
+    assert "services.processes.fork_server" in ARROWS["services.cli.common"], "a late import"
+    assert "shared.ledger.ledger" in ARROWS["services.payment.settle"], "for types alone"

@@ -7,7 +7,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from services.payment.gateway import load_gateway
+from services.payment.load_gateway import load_gateway
 from shared.environment import load_settings
 from shared.errors import ConfigurationError
 from shared.passwords import mask_password

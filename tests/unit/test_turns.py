@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from shared.ledger.turns import turn
+from shared.ledger.database.file_lock import turn
 
 if TYPE_CHECKING:
     from pathlib import Path

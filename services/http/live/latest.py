@@ -6,15 +6,15 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
-from shared.ledger.dead import undecided
+from shared.ledger.dead_letters import undecided
 from shared.ledger.listing import list_orders
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-    from shared.ledger.opening import Ledger
+    from shared.ledger.ledger import Ledger
     from shared.ledger.positions import Position
-    from shared.ledger.reports import Totals
+    from shared.ledger.totals import Totals
 
 MOST = 50
 """Orders, and dead letters, that are shown."""

@@ -17,7 +17,7 @@ from services.http.live.latest import Latest
 from shared import clock
 from shared.errors import LedgerUnavailable, QueueUnavailable
 from shared.ledger.positions import positions
-from shared.ledger.reports import totals
+from shared.ledger.totals import totals
 from shared.logs import Logger
 from shared.loops import Mishaps
 from shared.metrics import LATENCY_BOUNDS, Meter
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
     from services.http.live.broadcast import Broadcast
     from services.pipeline.worker_stats import Crew
-    from shared.ledger.opening import Ledger
+    from shared.ledger.ledger import Ledger
     from shared.ledger.positions import Position
-    from shared.ledger.reports import Totals
+    from shared.ledger.totals import Totals
     from shared.ledger.workers import WorkerEntry
     from shared.settings import Settings
 
@@ -173,7 +173,7 @@ class Live:
         self._counted = {
             **found.as_dict(),
             "queue": self._pipeline.depth,
-            "balanced": found.created == found.paid + found.declined + found.dead + found.open,
+            "balanced": found.is_balanced,
             "lanes": [
                 {
                     "open": place.open,

@@ -11,6 +11,7 @@ from services.http.models import Discarded, Receipt, Retried
 from services.http.problems import Problem
 from services.http.routes.lookups import OrderId  # noqa: TC001  FastAPI reads it
 from shared.ledger import dead
+from shared.ledger.dead_letters import DeadLetter, dead_letters
 from shared.ledger.listing import statuses
 
 if TYPE_CHECKING:
@@ -33,12 +34,12 @@ def dead_router(reading: Reading, queue: OrderQueue) -> APIRouter:
     routes = APIRouter(tags=["orders"])
     ledger = reading.ledger
 
-    async def decide(order_id: str, decision: Callable[[dead.DeadLetter], bool]) -> bool:
+    async def decide(order_id: str, decision: Callable[[DeadLetter], bool]) -> bool:
         """Look for the dead order, and decide about it; False if somebody else did meanwhile."""
 
         def run() -> bool:
             with ledger.database.read() as connection:
-                letters = dead.dead_letters(connection, [order_id])
+                letters = dead_letters(connection, [order_id])
                 present = statuses(ledger, connection, [order_id]).get(order_id)
             if present is None:
                 raise Problem("unknown-order", f"order {order_id} was never accepted")
@@ -58,7 +59,7 @@ def dead_router(reading: Reading, queue: OrderQueue) -> APIRouter:
     async def retry(order_id: OrderId) -> dict[str, Any]:
         """It is settled at the end of its partition. Two retries at once count as one."""
 
-        def decision(letter: dead.DeadLetter) -> bool:
+        def decision(letter: DeadLetter) -> bool:
             messages = dead.retry(ledger, [letter])
             queue.put(messages)
             return bool(messages)

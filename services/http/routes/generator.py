@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from services.producer.intake import Intake
-    from shared.ledger.opening import Ledger
+    from shared.ledger.ledger import Ledger
 
 STOP_SECONDS = 5.0
 

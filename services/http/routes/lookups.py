@@ -19,10 +19,10 @@ from services.http.models import (
     Story,
 )
 from services.http.problems import Problem
-from services.status import status_report
 from shared.errors import Reason
 from shared.ledger.explain import explain
 from shared.ledger.listing import list_orders, parse_place
+from shared.ledger.status import status_report
 from shared.texts import legible
 
 if TYPE_CHECKING:

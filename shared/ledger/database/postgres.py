@@ -16,11 +16,11 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from shared.errors import LedgerUnavailable
-from shared.ledger import tables
-from shared.ledger.backend import BUSY_SECONDS, Trouble
-from shared.ledger.postgres_arrays import Array, as_array, name_of, with_arrays
-from shared.ledger.postgres_errors import diagnose, has_refused, hide_rows, remedy
-from shared.ledger.postgres_session import (
+from shared.ledger.database import tables
+from shared.ledger.database.backend import BUSY_SECONDS, Trouble
+from shared.ledger.database.postgres_arrays import Array, as_array, name_of, with_arrays
+from shared.ledger.database.postgres_errors import diagnose, has_refused, hide_rows, remedy
+from shared.ledger.database.postgres_session import (
     APPLICATION,
     READING,
     WRITING,
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from psycopg.abc import AdaptContext
 
-    from shared.ledger.backend import Pulse
+    from shared.ledger.database.backend import Pulse
 
 _MAKING = 7_305_211_942_331
 """The key of the advisory lock under which a ledger is made."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from shared.ledger.reports import totals
+from shared.ledger.totals import totals
 from shared.ledger.workers import present
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-    from shared.ledger.opening import Ledger
-    from shared.ledger.reports import Totals
+    from shared.ledger.ledger import Ledger
+    from shared.ledger.totals import Totals
     from shared.ledger.workers import WorkerEntry
     from shared.settings import Settings
 

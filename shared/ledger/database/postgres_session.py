@@ -15,7 +15,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from shared.errors import ConfigurationError
-from shared.ledger.postgres_errors import WrongEncoding
+from shared.ledger.database.postgres_errors import WrongEncoding
 from shared.passwords import mask_password
 
 if TYPE_CHECKING:

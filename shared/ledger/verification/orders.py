@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import sqlalchemy as sa
 
 from shared.errors import InvalidBatch
-from shared.ledger import postings as books
+from shared.ledger.accounts import customer_account, merchant_account
+from shared.ledger.database.tables import identities, journal, outcomes, transfers
 from shared.ledger.journal import digest
-from shared.ledger.proof import PAGE, Counts, Homes, Proof
-from shared.ledger.tables import identities, journal, outcomes, transfers
+from shared.ledger.verification.proof import PAGE, Counts, Homes, Proof
 from shared.schema import Order, decode_batch, encode_order
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def check_orders(
     ends = {place.partition: 0 for place in places}
     for entry in read_entries(connection, proof, places, ends):
         key = entry.partition, entry.number
-        homes[books.customer_account(entry.order.customer_id, entry.order.currency)] = key[0]
+        homes[customer_account(entry.order.customer_id, entry.order.currency)] = key[0]
         identity, outcome = names.take(key), results.take(key)
         check_outcome(proof, entry, outcome, cursors.get(entry.partition, 0), counted)
         is_superseded = outcome is not None and outcome.status == "retried"
@@ -207,6 +207,6 @@ def _check_money(proof: Proof, entry: Numbered, outcome: Any) -> None:  # noqa: 
             f"costs {order.total} {order.currency}, "
             f"but {outcome.moved} {outcome.moved_currency} were moved",
         )
-    payer = books.customer_account(order.customer_id, order.currency)
-    if (outcome.debit, outcome.credit) != (payer, books.merchant_account(order.currency)):
+    payer = customer_account(order.customer_id, order.currency)
+    if (outcome.debit, outcome.credit) != (payer, merchant_account(order.currency)):
         proof.add("transfer", where, f"was moved from {outcome.debit} to {outcome.credit}")

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from shared.ledger import postings as books
-from shared.ledger.proof import PAGE, Counts, Homes, Proof
-from shared.ledger.tables import (
+from shared.ledger.accounts import bank_account
+from shared.ledger.database.tables import (
     HOUSE,
     LOW_BITS,
     accounts,
@@ -18,9 +17,10 @@ from shared.ledger.tables import (
     tallies,
     transfers,
 )
+from shared.ledger.verification.proof import PAGE, Counts, Homes, Proof
 
 if TYPE_CHECKING:
-    from shared.ledger.opening import Ledger
+    from shared.ledger.ledger import Ledger
     from shared.ledger.positions import Position
 
 
@@ -110,7 +110,7 @@ def check_books(ledger: Ledger, connection: sa.Connection, proof: Proof, homes: 
         sums[row.credit] += row.amount
         if row.order_id is None:
             openings[row.credit] += 1
-            bank = books.bank_account(row.currency)
+            bank = bank_account(row.currency)
             if (row.debit, row.amount) != (bank, ledger.opening_balance):
                 proof.add(
                     "transfer",
@@ -162,8 +162,7 @@ def _check_accounts(
 def check_equation(proof: Proof) -> None:
     """See that every order is somewhere, and nowhere twice."""
     found = proof.totals
-    settled = found.paid + found.declined + found.dead
-    if found.created != settled + found.open:
+    if not found.is_balanced:
         proof.add(
             "equation",
             "ledger",

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from shared.ledger import postings as books
-from shared.ledger.tables import LOW_BITS, LOW_MASK, accounts, transfers
+from shared.ledger.accounts import bank_account
+from shared.ledger.database.tables import LOW_BITS, LOW_MASK, accounts, transfers
 
 if TYPE_CHECKING:
-    from shared.ledger.opening import Ledger
-    from shared.ledger.proof import Homes, Proof
+    from shared.ledger.ledger import Ledger
+    from shared.ledger.verification.proof import Homes, Proof
 
 
 def check_accounts(ledger: Ledger, connection: sa.Connection, proof: Proof, homes: Homes) -> None:
@@ -31,7 +31,7 @@ def check_accounts(ledger: Ledger, connection: sa.Connection, proof: Proof, home
         sums[row.credit] += amount
         if row.opens:
             opened[row.credit] += row.times
-            bank, right = books.bank_account(row.currency), ledger.opening_balance * row.times
+            bank, right = bank_account(row.currency), ledger.opening_balance * row.times
             if (row.debit, amount) != (bank, right):
                 proof.add(
                     "transfer",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from shared.ledger.backend import REFUSES, Trouble
+from shared.ledger.database.backend import REFUSES, Trouble
 from shared.texts import legible
 
 if TYPE_CHECKING:

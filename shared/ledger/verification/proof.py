@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from shared.texts import legible
 
 if TYPE_CHECKING:
-    from shared.ledger.reports import Totals
+    from shared.ledger.totals import Totals
 
 PAGE = 2000
 """Rows that verification fetches at a time."""

@@ -12,21 +12,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
 
-from shared.ledger import postings as books
-from shared.ledger.audit_accounts import check_accounts
-from shared.ledger.audit_books import check_places, read_tallies
-from shared.ledger.audit_orders import ENTRIES, OUTCOMES, Numbered, Stream, check_outcome
-from shared.ledger.audit_orders import read_entries as entries_of
+from shared.ledger.accounts import customer_account
+from shared.ledger.database.tables import identities, journal, outcomes, transfers
 from shared.ledger.journal import digest
 from shared.ledger.positions import positions
-from shared.ledger.proof import PAGE, Counts, Homes, Proof
-from shared.ledger.tables import identities, journal, outcomes, transfers
+from shared.ledger.verification.accounts import check_accounts
+from shared.ledger.verification.orders import ENTRIES, OUTCOMES, Numbered, Stream, check_outcome
+from shared.ledger.verification.orders import read_entries as entries_of
+from shared.ledger.verification.proof import PAGE, Counts, Homes, Proof
+from shared.ledger.verification.sums import check_places, read_tallies
 from shared.schema import encode_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from shared.ledger.opening import Ledger
+    from shared.ledger.ledger import Ledger
     from shared.ledger.positions import Position
 
 
@@ -95,7 +95,7 @@ def _check_orders(
             status = outcome.status if outcome is not None else "open"
             _check_identity(proof, entry, known.get(entry.order.order_id), status)
             if status in {"paid", "declined"}:
-                account = books.customer_account(entry.order.customer_id, entry.order.currency)
+                account = customer_account(entry.order.customer_id, entry.order.currency)
                 homes[account] = partition
             if status in {"open", "declined", "dead"}:
                 unpaid.append(entry)

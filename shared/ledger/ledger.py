@@ -12,12 +12,12 @@ import sqlalchemy as sa
 
 from shared import clock
 from shared.errors import ConfigurationError, LedgerUnavailable
-from shared.ledger import tables
-from shared.ledger.database import Database
+from shared.ledger.database import tables
+from shared.ledger.database.database import Database
 from shared.logs import Logger
 
 if TYPE_CHECKING:
-    from shared.ledger.backend import Pulse
+    from shared.ledger.database.backend import Pulse
     from shared.settings import Settings
 
 

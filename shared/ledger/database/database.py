@@ -14,13 +14,13 @@ from shared.errors import (
     LedgerUnavailable,
     LedgerUncertain,
 )
-from shared.ledger.backend import BUSY_SECONDS, Trouble
-from shared.ledger.sqlite import SqliteBackend
+from shared.ledger.database.backend import BUSY_SECONDS, Trouble
+from shared.ledger.database.sqlite import SqliteBackend
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from shared.ledger.backend import Backend, Pulse
+    from shared.ledger.database.backend import Backend, Pulse
 
 T = TypeVar("T")
 Names = tuple[str, ...]
@@ -264,6 +264,6 @@ def _persist(attempt: Callable[[], T]) -> T:
 
 
 def _postgres(url: str, patience: float | None, pulse: Pulse | None, password_file: str) -> Backend:
-    from shared.ledger.postgres import PostgresBackend  # noqa: PLC0415  its driver is slow to load
+    from shared.ledger.database.postgres import PostgresBackend  # noqa: PLC0415  its driver is slow to load
 
     return PostgresBackend(url, patience, pulse, password_file)

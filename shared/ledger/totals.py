@@ -1,4 +1,4 @@
-"""What the ledger says when asked: totals, of all and of a run, and the accepted orders."""
+"""Totals: the orders by what became of them, of the whole ledger and of one run."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from shared.ledger.database.tables import LOW_BITS, LOW_MASK, journal, outcomes, tallies
 from shared.ledger.positions import positions
-from shared.ledger.tables import LOW_BITS, LOW_MASK, journal, outcomes, tallies
-from shared.schema import Order, decode_batch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from shared.ledger.positions import Position
 
@@ -32,6 +31,24 @@ class Totals:
     dead: int = 0
     open: int = 0
     paid_amount: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def settled(self) -> int:
+        """Orders that have an outcome."""
+        return self.paid + self.declined + self.dead
+
+    @property
+    def is_balanced(self) -> bool:
+        """Whether no order is missing, and none is counted twice."""
+        return self.created == self.settled + self.open
+
+    @property
+    def equation(self) -> str:
+        """The sum that must always come out, written out, and whether it does."""
+        return (
+            f"created {self.created:,} = paid {self.paid:,} + declined {self.declined:,} "
+            f"+ dead {self.dead:,} + open {self.open:,} {'✓' if self.is_balanced else '✗'}"
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """The totals under the names that the commands print."""
@@ -84,32 +101,8 @@ def run_totals(connection: sa.Connection, run_id: str, created: int) -> Totals:
         )
     )
     result.created = created
-    result.open = created - result.paid - result.declined - result.dead
+    result.open = created - result.settled
     return result
-
-
-def accepted_orders(connection: sa.Connection) -> Iterator[tuple[int, int, Order]]:
-    """Yield every accepted order with its partition and number, in the journal's order.
-
-    An order that was retried under a new number comes once, at the new one.
-    """
-    bodies = connection.execution_options(yield_per=16).execute(
-        sa.select(journal.c.partition, journal.c.first, journal.c.body).order_by(
-            journal.c.partition, journal.c.first
-        )
-    )
-    retried = _retried(connection)
-    for partition, first, body in bodies:
-        for number, order in enumerate(decode_batch(body).orders, first):
-            if (partition, number) not in retried:
-                yield partition, number, order
-
-
-def _retried(connection: sa.Connection) -> set[tuple[int, int]]:
-    rows = connection.execute(
-        sa.select(outcomes.c.partition, outcomes.c.number).where(outcomes.c.status == "retried")
-    )
-    return {(partition, number) for partition, number in rows}
 
 
 def _tally(rows: Iterable[Any]) -> Totals:

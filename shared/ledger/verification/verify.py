@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from shared.ledger.audit_books import check_books, check_equation, check_heads, check_tallies
-from shared.ledger.audit_orders import check_orders
-from shared.ledger.audit_since import Standing, check_since, standing
+from shared.ledger.database.tables import transfers
 from shared.ledger.positions import positions
-from shared.ledger.proof import Proof, Step, Violation
-from shared.ledger.reports import totals
-from shared.ledger.tables import transfers
+from shared.ledger.totals import totals
+from shared.ledger.verification.orders import check_orders
+from shared.ledger.verification.proof import Proof, Step, Violation
+from shared.ledger.verification.since import Standing, check_since, standing
+from shared.ledger.verification.sums import check_books, check_equation, check_heads, check_tallies
 
 if TYPE_CHECKING:
-    from shared.ledger.opening import Ledger
+    from shared.ledger.ledger import Ledger
 
 __all__ = ["Proof", "Standing", "Violation", "is_most", "standing", "verify", "verify_since"]
 

@@ -14,9 +14,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
 from shared.errors import LedgerUnavailable
-from shared.ledger.backend import BUSY_SECONDS, REFUSES, Trouble
-from shared.ledger.sqlite_files import Files
-from shared.ledger.turns import turn
+from shared.ledger.database.backend import BUSY_SECONDS, REFUSES, Trouble
+from shared.ledger.database.file_lock import turn
+from shared.ledger.database.sqlite_files import Files
 from shared.texts import said
 
 if TYPE_CHECKING:

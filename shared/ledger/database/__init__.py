@@ -1,0 +1,1 @@
+"""The database under the ledger: tables, transactions, and what SQLite and PostgreSQL each need."""

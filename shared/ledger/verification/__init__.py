@@ -1,0 +1,1 @@
+"""Verification: what the ledger claims, worked out again."""
