@@ -31,9 +31,9 @@ from pydantic_core import PydanticCustomError, core_schema, from_json
 
 from shared.currencies import Currency  # noqa: TC001  pydantic reads it
 from shared.errors import InvalidBatch, InvalidOrder, Reason
+from shared.json_size import MOST_ITEMS, check_weight
 from shared.reasons import ID_PATTERN, PRINTABLE_PATTERN, RFC3339_PATTERN, reasons_of
 from shared.texts import legible
-from shared.weight import MOST_ITEMS, check_weight
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

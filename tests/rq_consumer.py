@@ -20,8 +20,8 @@ from services.payment.rq_backoff import Rest
 from services.payment.rq_job import PaymentJob, PaymentQueue, at_work
 from services.payment.rq_worker import PaymentWorker
 from shared.queue.port import Deliveries
+from shared.queue.redis_connection import Line, connect
 from shared.queue.redis_keys import own_key
-from shared.queue.redis_line import Line, connect
 from shared.queue.redis_queue import ROOM, RedisQueue
 from shared.queue.redis_sending import rq_queue
 from tests.queues import LEDGER

@@ -16,7 +16,7 @@ import uvicorn
 from services.http.connections import Connections
 from shared.errors import ConfigurationError
 from shared.logs import Logger
-from shared.loops import Mishaps
+from shared.resilience import Mishaps
 
 if TYPE_CHECKING:
     from collections.abc import Callable

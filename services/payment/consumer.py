@@ -13,7 +13,7 @@ from services.payment.next_batch import Delivery
 from shared.errors import LedgerUnavailable
 from shared.ledger.settlement import record_failure
 from shared.logs import Logger
-from shared.loops import Mishaps
+from shared.resilience import Mishaps
 from shared.texts import legible, of_error
 
 if TYPE_CHECKING:

@@ -6,14 +6,14 @@ import time
 from typing import TYPE_CHECKING
 
 from shared.logs import Logger
-from shared.loops import Mishaps
-from shared.queue.redis_ailments import diagnose
+from shared.queue.redis_errors import diagnose
+from shared.resilience import Mishaps
 
 if TYPE_CHECKING:
     import threading
 
     from services.payment.heartbeat import Vitals
-    from shared.queue.redis_line import Line
+    from shared.queue.redis_connection import Line
 
 _REST_LEAST = 0.1
 _REST_MOST = 2.0

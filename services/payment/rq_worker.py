@@ -27,12 +27,12 @@ from services.payment.rq_backoff import Rest
 from services.payment.rq_job import PaymentJob, PaymentQueue, at_work
 from shared.errors import InvalidBatch, QueueUnavailable
 from shared.logs import Logger
-from shared.loops import Mishaps
 from shared.queue.closed_job import JOB_TIMEOUT, Refused
 from shared.queue.controls import Controls
+from shared.queue.redis_connection import FAILURES, Line, is_loose
 from shared.queue.redis_keys import on_its_way
-from shared.queue.redis_line import FAILURES, Line, is_loose
 from shared.queue.redis_sending import rq_queue
+from shared.resilience import Mishaps
 from shared.schema import read_header
 
 if TYPE_CHECKING:

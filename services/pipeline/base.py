@@ -21,7 +21,7 @@ from shared.errors import OrderlyError
 from shared.ledger import workers as registry
 from shared.ledger.settlement import record_failure
 from shared.logs import Logger
-from shared.loops import Mishaps
+from shared.resilience import Mishaps
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

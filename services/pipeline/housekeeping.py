@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from shared.errors import LedgerUnavailable
 from shared.ledger.database.backend import BUSY_SECONDS
 from shared.logs import Logger
-from shared.loops import Mishaps
+from shared.resilience import Mishaps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -15,7 +15,7 @@ from contextlib import suppress
 
 from shared.ledger.database.file_lock import none_held
 from shared.logs import Logger
-from shared.loops import Mishaps
+from shared.resilience import Mishaps
 
 _STOPS = {signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU}
 _MOST = 4096

@@ -13,7 +13,7 @@ from shared.ledger.database.backend import BUSY_SECONDS
 from shared.ledger.database.database import AGAIN_SECONDS
 from shared.ledger.journal import Appended, Candidate, append, digest
 from shared.logs import Logger
-from shared.loops import Mishaps
+from shared.resilience import Mishaps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from shared.errors import QueueUnavailable
-from shared.queue.redis_ailments import diagnose
+from shared.queue.redis_connection import Line
+from shared.queue.redis_errors import diagnose
 from shared.queue.redis_keys import own_key
-from shared.queue.redis_line import Line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,9 +12,9 @@ from typing import Any
 
 from redis.exceptions import InvalidResponse, NoPermissionError
 
-from shared.queue.redis_ailments import diagnose
+from shared.queue.redis_connection import Line
+from shared.queue.redis_errors import diagnose
 from shared.queue.redis_keys import CLAIM, on_its_way, queue_name
-from shared.queue.redis_line import Line
 
 PROMPTLY = 1.0
 """Seconds that an answer may take where somebody waits for the verdict."""

@@ -18,11 +18,11 @@ from shared.errors import QueueUnavailable
 from shared.logs import Logger
 from shared.passwords import mask_password
 from shared.queue.port import OrderQueue
-from shared.queue.redis_ailments import Ailment, diagnose
+from shared.queue.redis_connection import ANSWER_SECONDS, Line
+from shared.queue.redis_errors import Ailment, diagnose
 from shared.queue.redis_keys import on_its_way
-from shared.queue.redis_line import ANSWER_SECONDS, Line
+from shared.queue.redis_monitor import Watch, look_after
 from shared.queue.redis_sending import SendingEnd
-from shared.queue.redis_watch import Watch, look_after
 from shared.schema import Message, encode_nudge
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from rq import Queue, Retry
 from rq.serializers import JSONSerializer
 
 from shared.queue.closed_job import FAILURE_TTL, FUNCTION, JOB_TIMEOUT, REDELIVERIES, ClosedJob
+from shared.queue.redis_connection import is_loose
 from shared.queue.redis_keys import CLAIM, queue_name
-from shared.queue.redis_line import is_loose
 
 if TYPE_CHECKING:
     import redis

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from shared.logs import Logger
-from shared.loops import Mishaps
+from shared.resilience import Mishaps
 
 if TYPE_CHECKING:
     from collections.abc import Callable

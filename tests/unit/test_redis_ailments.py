@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from redis import exceptions
 
-from shared.queue.redis_ailments import diagnose
+from shared.queue.redis_errors import diagnose
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from shared.environment import load_settings
 from shared.errors import ConfigurationError
-from shared.queue.redis_line import connect
+from shared.queue.redis_connection import connect
 from shared.redis_urls import RedisUrl, parse_redis_url
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ import pytest
 from services.http.problems import Problem
 from services.producer.sources.jsonl_orders import read_id
 from shared.errors import InvalidBatch, InvalidOrder
+from shared.json_size import MOST_VALUES
 from shared.reasons import MOST_REASONS
 from shared.schema import decode_batch, encode_batch, parse_order
-from shared.weight import MOST_VALUES
 from tests.heavy import FIELDS, ITEM, heavy_bodies
 
 if TYPE_CHECKING:

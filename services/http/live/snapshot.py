@@ -19,8 +19,8 @@ from shared.errors import LedgerUnavailable, QueueUnavailable
 from shared.ledger.positions import positions
 from shared.ledger.totals import totals
 from shared.logs import Logger
-from shared.loops import Mishaps
 from shared.metrics import LATENCY_BOUNDS, Meter
+from shared.resilience import Mishaps
 from shared.texts import said
 
 if TYPE_CHECKING:

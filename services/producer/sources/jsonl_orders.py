@@ -18,8 +18,8 @@ from services.producer.sources.source import (
 )
 from services.producer.sources.streams import LINE_BYTES
 from shared.errors import InvalidOrder, Reason
+from shared.json_size import check_weight
 from shared.schema import parse_order
-from shared.weight import check_weight
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

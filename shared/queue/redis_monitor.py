@@ -5,14 +5,14 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from shared.queue.redis_ailments import Ailment, diagnose
 from shared.queue.redis_check import check
+from shared.queue.redis_errors import Ailment, diagnose
 from shared.queue.redis_types import clear
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from shared.queue.redis_line import Line
+    from shared.queue.redis_connection import Line
 
 WATCH_SECONDS = 1.0
 """How often it looks."""
