@@ -54,11 +54,11 @@ test: $(VENV)/.dev ## Run the tests that need nothing but Python and make
 	@$(BIN)/pytest -n 3 --dist worksteal
 
 test-page: $(VENV)/.dev ## Run the tests of the page, in Chromium, and through nginx
-	@$(BIN)/python -m tests.needs page
+	@$(BIN)/python -m tests.support.needs page
 	@$(BIN)/pytest tests/browser
 
 test-system: $(VENV)/.dev ## Run the tests beside nginx, pgbouncer and other programs of the system
-	@$(BIN)/python -m tests.needs system
+	@$(BIN)/python -m tests.support.needs system
 	@$(BIN)/pytest tests/system
 
 test-e2e: $(VENV)/.dev ## Run the tests of the containers

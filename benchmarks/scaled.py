@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from benchmarks.http import latencies, serving, trickle
 from benchmarks.measure import on_servers
-from tests.servers.postgres_server import PostgresServer
-from tests.servers.redis_server import RedisServer
+from tests.support.servers.postgres_server import PostgresServer
+from tests.support.servers.redis_server import RedisServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,19 +10,19 @@ import pytest
 from shared.environment import load_settings
 from shared.ledger.database import postgres_session
 from shared.ledger.ledger import Ledger, open_ledger
-from tests.orderly import Orderly
-from tests.scaled import Scaled
-from tests.server import Server
-from tests.servers.given import given_postgres, given_redis
-from tests.servers.postgres_server import GivenPostgres, PostgresServer
-from tests.servers.redis_server import GivenRedis, RedisServer
+from tests.support.orderly import Orderly
+from tests.support.scaled import Scaled
+from tests.support.server import Server
+from tests.support.servers.environment import given_postgres, given_redis
+from tests.support.servers.postgres_server import GivenPostgres, PostgresServer
+from tests.support.servers.redis_server import GivenRedis, RedisServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.servers.postgres_server import Postgres
-    from tests.servers.redis_server import Redis
+    from tests.support.servers.postgres_server import Postgres
+    from tests.support.servers.redis_server import Redis
 
     NewRedis = Callable[..., RedisServer]
     NewLedger = Callable[..., Ledger]

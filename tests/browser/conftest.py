@@ -9,15 +9,15 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
-from tests.needs import needed
-from tests.server import TOKEN, Server
+from tests.support.needs import needed
+from tests.support.server import TOKEN, Server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from playwright.sync_api import Browser, Page
 
-    from tests.orderly import Orderly
+    from tests.support.orderly import Orderly
 
     Open = Callable[..., Page]
 

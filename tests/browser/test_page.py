@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import expect
 
-from tests.books import order
-from tests.eventually import eventually
-from tests.server import TOKEN, Server, lines
+from tests.support.eventually import eventually
+from tests.support.ledgers import order
+from tests.support.server import TOKEN, Server, lines
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
     from tests.browser.conftest import Open
-    from tests.scaled import Scaled
+    from tests.support.scaled import Scaled
 
 
 def figure(page: Page, term: str) -> int:

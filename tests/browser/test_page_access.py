@@ -9,10 +9,10 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
-from tests.books import order
 from tests.browser.conftest import STAGE
-from tests.orderly import Orderly
-from tests.server import Server, lines
+from tests.support.ledgers import order
+from tests.support.orderly import Orderly
+from tests.support.server import Server, lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

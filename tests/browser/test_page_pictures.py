@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from playwright.sync_api import expect
 
-from tests.orderly import ROOT
+from tests.support.orderly import ROOT
 
 if TYPE_CHECKING:
     from tests.browser.conftest import Open
-    from tests.server import Server
+    from tests.support.server import Server
 
 FOLDER = ROOT / "var" / "screenshots"
 

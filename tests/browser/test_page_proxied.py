@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import expect
 
-from tests.books import order
-from tests.server import Server
-from tests.servers.daemon import free_port
-from tests.servers.nginx_server import NginxServer
+from tests.support.ledgers import order
+from tests.support.server import Server
+from tests.support.servers.daemon import free_port
+from tests.support.servers.nginx_server import NginxServer
 
 if TYPE_CHECKING:
     from tests.browser.conftest import Open
-    from tests.orderly import Orderly
+    from tests.support.orderly import Orderly
 
 _WAYS = {
     "/": "location / {{ proxy_pass http://127.0.0.1:{service}; }}",

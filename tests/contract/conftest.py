@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from shared.queue import redis_queue
-from tests.queues import Backend, LocalBackend, Process, promptly
-from tests.rq_consumer import RedisBackend
+from tests.support.queues import Backend, LocalBackend, Process, promptly
+from tests.support.rq_consumer import RedisBackend
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.queues import Role
-    from tests.servers.redis_server import Redis
+    from tests.support.queues import Role
+    from tests.support.servers.redis_server import Redis
 
     Start = Callable[[int, Role], Process]
 

@@ -9,7 +9,7 @@ import pytest
 from shared import clock
 from shared.ledger.cursors import claim_nudge, overdue
 from shared.ledger.database import tables
-from tests.books import order, take_in
+from tests.support.ledgers import order, take_in
 
 if TYPE_CHECKING:
     from shared.ledger.ledger import Ledger

@@ -18,7 +18,7 @@ from shared.ledger.positions import positions
 from shared.ledger.totals import run_totals, totals
 from shared.schema import decode_batch
 from shared.texts import MOST
-from tests.books import assert_proven, books_of, dump, order, take_in
+from tests.support.ledgers import assert_proven, books_of, dump, order, take_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable

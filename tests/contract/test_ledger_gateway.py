@@ -20,8 +20,8 @@ from services.payment.gateway import (
 )
 from shared.ledger.settlement import record_failure
 from shared.ledger.totals import totals
-from tests.books import assert_proven, books_of, order, take_in
-from tests.settling import Scripted, cursor, outcomes, settle_through, settler
+from tests.support.ledgers import assert_proven, books_of, order, take_in
+from tests.support.settling import Scripted, cursor, outcomes, settle_through, settler
 
 if TYPE_CHECKING:
     from collections.abc import Callable

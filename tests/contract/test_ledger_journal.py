@@ -18,7 +18,7 @@ from shared.ledger.entries import accepted_orders
 from shared.ledger.journal import Verdict, append, digest
 from shared.ledger.positions import positions
 from shared.schema import decode_batch
-from tests.books import assert_proven, candidate, dump, order, take_in
+from tests.support.ledgers import assert_proven, candidate, dump, order, take_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable

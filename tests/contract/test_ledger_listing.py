@@ -14,7 +14,7 @@ from shared.ledger.dead import retry
 from shared.ledger.dead_letters import dead_letters
 from shared.ledger.entries import accepted_orders
 from shared.ledger.listing import list_orders, parse_place, statuses
-from tests.books import books_of, order, take_in
+from tests.support.ledgers import books_of, order, take_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,8 +11,8 @@ from services.background_proof import Stopped, prove
 from shared.errors import LedgerUnavailable
 from shared.ledger.verification import verify as proofs
 from shared.ledger.verification.verify import Standing, is_most, standing, verify, verify_since
-from tests.books import order, take_in
-from tests.settling import settler
+from tests.support.ledgers import order, take_in
+from tests.support.settling import settler
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,8 +11,8 @@ from services.payment.gateway import (
 from shared import clock
 from shared.ledger.database import tables
 from shared.ledger.settlement import write
-from tests.books import assert_proven, order, take_in
-from tests.settling import Scripted, cursor, outcomes, settle_through, settler, work_out
+from tests.support.ledgers import assert_proven, order, take_in
+from tests.support.settling import Scripted, cursor, outcomes, settle_through, settler, work_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,8 +10,8 @@ from shared.ledger.positions import positions
 from shared.ledger.settlement import BATCH_FAILURES, record_failure, write
 from shared.ledger.totals import totals
 from shared.schema import encode_nudge
-from tests.books import assert_proven, books_of, dump, order, take_in
-from tests.settling import Scripted, cursor, outcomes, settler, work_out
+from tests.support.ledgers import assert_proven, books_of, dump, order, take_in
+from tests.support.settling import Scripted, cursor, outcomes, settler, work_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -38,9 +38,9 @@ from shared.ledger.entries import accepted_orders, entry_at
 from shared.ledger.positions import positions
 from shared.ledger.settlement import BATCH_FAILURES, record_failure, write
 from shared.ledger.totals import totals
-from tests import books as some
-from tests.forgeries import FORGERIES, PARTITIONS
-from tests.replay import MAX_ATTEMPTS, Books, replay
+from tests.support import ledgers as some
+from tests.support.forgeries import FORGERIES, PARTITIONS
+from tests.support.replay import MAX_ATTEMPTS, Books, replay
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -11,10 +11,10 @@ import time
 from typing import TYPE_CHECKING
 
 from shared.schema import Message, encode_batch
-from tests.queues import LEDGER, PROMPTLY, bodies, message, messages, nudge, promptly, taken
+from tests.support.queues import LEDGER, PROMPTLY, bodies, message, messages, nudge, promptly, taken
 
 if TYPE_CHECKING:
-    from tests.queues import Backend
+    from tests.support.queues import Backend
 
 
 # What is delivered

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from shared.schema import read_header
-from tests import consumers
-from tests.eventually import eventually
-from tests.queues import PROMPTLY, bodies, message, messages, promptly
+from tests.support import consumers
+from tests.support.eventually import eventually
+from tests.support.queues import PROMPTLY, bodies, message, messages, promptly
 
 if TYPE_CHECKING:
     from tests.contract.conftest import Start
-    from tests.queues import Backend, Role
+    from tests.support.queues import Backend, Role
 
 LATE = {1000, 1001, 1002}
 """Partitions of which nothing was on its way before."""

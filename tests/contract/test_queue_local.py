@@ -13,14 +13,23 @@ import pytest
 
 from shared.queue.port import EndOfQueue
 from shared.schema import Message
-from tests import consumers
-from tests.eventually import eventually
-from tests.orderly import ROOT
-from tests.queues import PROMPTLY, WORKERS, bodies, message, messages, nudge, promptly, taken
+from tests.support import consumers
+from tests.support.eventually import eventually
+from tests.support.orderly import ROOT
+from tests.support.queues import (
+    PROMPTLY,
+    WORKERS,
+    bodies,
+    message,
+    messages,
+    nudge,
+    promptly,
+    taken,
+)
 
 if TYPE_CHECKING:
     from tests.contract.conftest import Start
-    from tests.queues import LocalBackend
+    from tests.support.queues import LocalBackend
 
 
 def test_each_worker_gets_the_messages_of_its_partitions(local: LocalBackend) -> None:

@@ -10,16 +10,16 @@ import pytest
 
 from shared.queue import redis_queue
 from shared.queue.redis_queue import ROOM, RedisQueue
-from tests.eventually import eventually
-from tests.orderly import kill
-from tests.queues import LEDGER, PROMPTLY, bodies, message, messages, nudge, promptly, taken
-from tests.rq_consumer import RedisBackend, RedisDeliveries
+from tests.support.eventually import eventually
+from tests.support.orderly import kill
+from tests.support.queues import LEDGER, PROMPTLY, bodies, message, messages, nudge, promptly, taken
+from tests.support.rq_consumer import RedisBackend, RedisDeliveries
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.conftest import NewRedis
-    from tests.servers.redis_server import RedisServer
+    from tests.support.servers.redis_server import RedisServer
 
 
 @pytest.fixture

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.orderly import ROOT
-from tests.stack import Stack, clean_environment, free_port
+from tests.support.orderly import ROOT
+from tests.support.stack import Stack, clean_environment, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-    from tests.server import Server
+    from tests.support.server import Server
 
     NewStack = Callable[..., AbstractContextManager[Stack]]
 

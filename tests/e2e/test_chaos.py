@@ -8,15 +8,15 @@ from itertools import count
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
-from tests.books import order
-from tests.eventually import eventually
-from tests.server import lines
-from tests.stack import LASTING, finish
+from tests.support.eventually import eventually
+from tests.support.ledgers import order
+from tests.support.server import lines
+from tests.support.stack import LASTING, finish
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.stack import Stack
+    from tests.support.stack import Stack
 
 AT_LEAST = 2_000
 RATE = 1_000

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from shared.settings import Settings
-from tests.stack import DOORS, SERVICES, Stack
+from tests.support.stack import DOORS, SERVICES, Stack
 
 OWN = {
     *("QUEUE_MODE", "REDIS_URL", "LEDGER_URL"),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.stack import Stack
+from tests.support.stack import Stack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,14 +6,14 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from tests.books import order
-from tests.server import BEARER, TOKEN, lines, problem_of
+from tests.support.ledgers import order
+from tests.support.server import BEARER, TOKEN, lines, problem_of
 
 if TYPE_CHECKING:
     import httpx
 
     from tests.e2e.conftest import NewStack
-    from tests.stack import Stack
+    from tests.support.stack import Stack
 
 
 def test_an_order_is_accepted_paid_and_known_again(stack: Stack) -> None:

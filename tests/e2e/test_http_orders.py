@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.e2e.adopting import adopt
 from tests.integration import test_http_orders
+from tests.support.adopting import adopt
 
 globals().update(adopt(test_http_orders))

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.stack import SERVICES, Stack
+from tests.support.stack import SERVICES, Stack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.orderly import Result
+    from tests.support.orderly import Result
 
 SAMPLE = {"received": "2,984", "created": "2,841", "duplicates": "0", "rejected": "143"}
 SETTLED = {"paid": "1,240", "declined": "1,601", "dead": "0", "open": "0"}

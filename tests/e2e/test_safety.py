@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.orderly import ROOT
-from tests.stack import LASTING, SERVICES, Stack
+from tests.support.orderly import ROOT
+from tests.support.stack import LASTING, SERVICES, Stack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.stack import Stack
+from tests.support.stack import Stack
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.orderly import Result
+    from tests.support.orderly import Result
 
 NEED_AN_ENGINE = ("up", "down", "logs", "ps", "demo", "reset")
 

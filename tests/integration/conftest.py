@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.desk import FAULTS, desk_of
-from tests.orderly import Orderly
-from tests.scaled import Scaled
-from tests.server import TOKEN, Server
+from tests.support.dead_service import FAULTS, desk_of
+from tests.support.orderly import Orderly
+from tests.support.scaled import Scaled
+from tests.support.server import TOKEN, Server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from tests.conftest import NewRedis
-    from tests.servers.postgres_server import Postgres, PostgresServer
-    from tests.servers.redis_server import Redis, RedisServer
+    from tests.support.servers.postgres_server import Postgres, PostgresServer
+    from tests.support.servers.redis_server import Redis, RedisServer
 
 
 @pytest.fixture(scope="session")

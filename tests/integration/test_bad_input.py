@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.inputs import csv_of, line, row
-from tests.intake import accepted, assert_counts, rejects, write
-from tests.orderly import Orderly, Result, assert_refused
-from tests.permissions import as_a_plain_user
+from tests.support.inputs import csv_of, line, row
+from tests.support.intake import accepted, assert_counts, rejects, write
+from tests.support.orderly import Orderly, Result, assert_refused
+from tests.support.permissions import as_a_plain_user
 
 if TYPE_CHECKING:
     from pathlib import Path

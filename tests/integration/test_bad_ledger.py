@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.eventually import eventually
-from tests.orderly import Orderly, assert_one_line, finish, workers_of
-from tests.permissions import as_a_plain_user
+from tests.support.eventually import eventually
+from tests.support.orderly import Orderly, assert_one_line, finish, workers_of
+from tests.support.permissions import as_a_plain_user
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.inputs import TIME, csv_of, line, row
-from tests.intake import accepted, assert_counts, rejects, write
-from tests.orderly import Orderly, assert_refused
+from tests.support.inputs import TIME, csv_of, line, row
+from tests.support.intake import accepted, assert_counts, rejects, write
+from tests.support.orderly import Orderly, assert_refused
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.eventually import eventually
-from tests.gateways import slow_down
-from tests.orderly import kill, processes_of, workers_of
+from tests.support.eventually import eventually
+from tests.support.gateways import slow_down
+from tests.support.orderly import kill, processes_of, workers_of
 
 if TYPE_CHECKING:
-    from tests.orderly import Orderly
+    from tests.support.orderly import Orderly
 
 ORDERS = 20_000
 SEED = "11"

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from shared.settings import Settings
-from tests.orderly import Orderly, assert_refused
-from tests.replay import read_journal
-from tests.scaled import Scaled
+from tests.support.orderly import Orderly, assert_refused
+from tests.support.replay import read_journal
+from tests.support.scaled import Scaled
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.servers.postgres_server import Postgres
-    from tests.servers.redis_server import Redis
+    from tests.support.servers.postgres_server import Postgres
+    from tests.support.servers.redis_server import Redis
 
 pytestmark = pytest.mark.anew
 

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from examples.full_year import is_sampled
-from tests.orderly import ROOT, SAMPLE
+from tests.support.orderly import ROOT, SAMPLE
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.orderly import Orderly
+    from tests.support.orderly import Orderly
 
 TEA = ROOT / "examples" / "tea.json"
 CARD = "examples.own_gateway:CardNetwork"

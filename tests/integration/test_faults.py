@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.eventually import eventually
-from tests.orderly import kill, workers_of
-from tests.replay import dies, read_journal, replay
+from tests.support.eventually import eventually
+from tests.support.orderly import kill, workers_of
+from tests.support.replay import dies, read_journal, replay
 
 if TYPE_CHECKING:
-    from tests.orderly import Orderly
+    from tests.support.orderly import Orderly
 
 FAULTS = {"transient": 0.3, "permanent": 0.01, "seed": 7}
 SETTING = ",".join(f"{name}={value}" for name, value in FAULTS.items())

@@ -8,13 +8,13 @@ import subprocess
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tests.eventually import eventually
-from tests.gateways import slow_down
 from tests.integration.test_chaos import assert_nothing_runs, has_accepted
-from tests.orderly import kill
+from tests.support.eventually import eventually
+from tests.support.gateways import slow_down
+from tests.support.orderly import kill
 
 if TYPE_CHECKING:
-    from tests.orderly import Orderly
+    from tests.support.orderly import Orderly
 
 
 def has_settled(orderly: Orderly, count: int) -> bool:

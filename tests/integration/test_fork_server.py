@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.eventually import eventually
-from tests.orderly import children_of, fork_server_of, kill, processes_of, workers_of
-from tests.processes import is_alive
+from tests.support.eventually import eventually
+from tests.support.orderly import children_of, fork_server_of, kill, processes_of, workers_of
+from tests.support.processes import is_alive
 
 if TYPE_CHECKING:
     import subprocess
 
-    from tests.orderly import Orderly
+    from tests.support.orderly import Orderly
 
 ORDERS = 3000
 TWO = ("--workers", "2")

@@ -6,8 +6,8 @@ import resource
 import subprocess
 from typing import Any
 
-from tests.eventually import eventually
-from tests.orderly import Orderly, Result, finish, workers_of
+from tests.support.eventually import eventually
+from tests.support.orderly import Orderly, Result, finish, workers_of
 
 
 class Disk:

@@ -10,9 +10,9 @@ import sys
 
 import pytest
 
-from tests.books import order
-from tests.eventually import eventually
-from tests.orderly import ROOT, Orderly, finish, kill, workers_of
+from tests.support.eventually import eventually
+from tests.support.ledgers import order
+from tests.support.orderly import ROOT, Orderly, finish, kill, workers_of
 
 MODULE = """
 import asyncio

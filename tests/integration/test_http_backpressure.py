@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.books import order
-from tests.bulk import CHUNKED, chunk, codes, line
-from tests.eventually import eventually
-from tests.gateways import hold, slow_down
-from tests.scaled import Scaled
-from tests.server import lines, problem_of
+from tests.support.bulk import CHUNKED, chunk, codes, line
+from tests.support.eventually import eventually
+from tests.support.gateways import hold, slow_down
+from tests.support.ledgers import order
+from tests.support.scaled import Scaled
+from tests.support.server import lines, problem_of
 
 if TYPE_CHECKING:
     import socket
 
-    from tests.server import Server
+    from tests.support.server import Server
 
 MOST = 40
 

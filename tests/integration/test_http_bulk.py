@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.books import order
-from tests.bulk import CHUNKED, chunk, codes, line
-from tests.eventually import eventually
-from tests.server import MIB, NDJSON, answers, lines
+from tests.support.bulk import CHUNKED, chunk, codes, line
+from tests.support.eventually import eventually
+from tests.support.ledgers import order
+from tests.support.server import MIB, NDJSON, answers, lines
 
 if TYPE_CHECKING:
-    from tests.server import Server
+    from tests.support.server import Server
 
 
 def numbers_of(server: Server, prefix: str) -> list[tuple[str, int]]:

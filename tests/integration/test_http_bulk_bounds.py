@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.bulk import HEAD, codes, line, unchunked
-from tests.server import MIB, NDJSON, answers, problem_of, read_all
+from tests.support.bulk import HEAD, codes, line, unchunked
+from tests.support.server import MIB, NDJSON, answers, problem_of, read_all
 
 if TYPE_CHECKING:
-    from tests.server import Server
+    from tests.support.server import Server
 
 
 @pytest.mark.parametrize(

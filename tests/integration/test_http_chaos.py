@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.books import order
-from tests.eventually import eventually
-from tests.listening import listening, snapshot
-from tests.server import BEARER, TOKEN, Server, problem_of
+from tests.support.eventually import eventually
+from tests.support.ledgers import order
+from tests.support.listening import listening, snapshot
+from tests.support.server import BEARER, TOKEN, Server, problem_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.scaled import Scaled
+    from tests.support.scaled import Scaled
 
 ROUTES = ("/chaos/kill", "/chaos/pause", "/chaos/resume")
 

@@ -15,13 +15,13 @@ import pytest
 from services.http import connection_limits
 from services.http import connections as limits
 from services.http.server import HttpServer, bind
-from tests.eventually import eventually
-from tests.server import read_all
+from tests.support.eventually import eventually
+from tests.support.server import read_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.server import Server
+    from tests.support.server import Server
 
 GET = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: localhost\r\ncontent-length: 10\r\n\r\n"

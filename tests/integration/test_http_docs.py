@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from tests.orderly import ROOT
+from tests.support.orderly import ROOT
 
 if TYPE_CHECKING:
-    from tests.server import Server
+    from tests.support.server import Server
 
 PAGE = (ROOT / "docs" / "http.md").read_text(encoding="utf-8")
 

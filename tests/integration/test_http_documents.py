@@ -6,7 +6,7 @@ import json
 import re
 from html.parser import HTMLParser
 
-from tests.server import BEARER, NDJSON, Server, problem_of
+from tests.support.server import BEARER, NDJSON, Server, problem_of
 
 KINDS = (
     *("malformed-request", "unauthorized", "foreign-host", "foreign-origin", "not-found"),

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from tests.books import order
-from tests.server import problem_of
+from tests.support.ledgers import order
+from tests.support.server import problem_of
 
 if TYPE_CHECKING:
-    from tests.server import Server
+    from tests.support.server import Server
 
 GOOD = order("fuzz-1") | {"items": [{"sku": "Müsli", "quantity": 1, "unit_price": 100}]}
 RAW = json.dumps(GOOD, ensure_ascii=False)

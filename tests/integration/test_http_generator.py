@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.eventually import eventually
-from tests.listening import listening, snapshot
-from tests.server import problem_of
+from tests.support.eventually import eventually
+from tests.support.listening import listening, snapshot
+from tests.support.server import problem_of
 
 if TYPE_CHECKING:
-    from tests.server import Server
+    from tests.support.server import Server
 
 
 def test_it_makes_new_orders_each_time(any_server: Server) -> None:

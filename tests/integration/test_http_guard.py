@@ -8,10 +8,10 @@ import socket
 
 import pytest
 
-from tests.books import order
-from tests.eventually import eventually
-from tests.guarded import PATHS, assert_guarded
-from tests.server import BEARER, NDJSON, TOKEN, Server, problem_of
+from tests.support.eventually import eventually
+from tests.support.headers import PATHS, assert_guarded
+from tests.support.ledgers import order
+from tests.support.server import BEARER, NDJSON, TOKEN, Server, problem_of
 
 JSON = {"content-type": "application/json"}
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.books import order, without_id
-from tests.eventually import eventually
-from tests.server import MIB, Server, problem_of
+from tests.support.eventually import eventually
+from tests.support.ledgers import order, without_id
+from tests.support.server import MIB, Server, problem_of
 
 PACKED = gzip.compress(b"{}", mtime=0)
 

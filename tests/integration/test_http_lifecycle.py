@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.books import order
-from tests.bulk import CHUNKED, chunk, codes, line, unchunked
-from tests.eventually import eventually
-from tests.gateways import hold, slow_down
 from tests.integration.test_chaos import assert_nothing_runs
 from tests.integration.test_full_disk import Disk
-from tests.orderly import Orderly, assert_one_line, finish, kill, processes_of
-from tests.server import answers, lines, problem_of, read_all
+from tests.support.bulk import CHUNKED, chunk, codes, line, unchunked
+from tests.support.eventually import eventually
+from tests.support.gateways import hold, slow_down
+from tests.support.ledgers import order
+from tests.support.orderly import Orderly, assert_one_line, finish, kill, processes_of
+from tests.support.server import answers, lines, problem_of, read_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.server import Server
+    from tests.support.server import Server
 
 SETTLING = "settling what was accepted; a second signal stops at once"
 

@@ -6,9 +6,9 @@ from collections import Counter
 
 import pytest
 
-from tests.desk import DECIDED, listed, name, pages, place
-from tests.eventually import eventually
-from tests.server import Server, problem_of
+from tests.support.dead_service import DECIDED, listed, name, pages, place
+from tests.support.eventually import eventually
+from tests.support.server import Server, problem_of
 
 
 def test_a_list_has_every_order_once_the_latest_first(desk: Server) -> None:

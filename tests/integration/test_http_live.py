@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from tests.books import order
-from tests.eventually import eventually
-from tests.listening import listening, snapshot
-from tests.server import Server, lines, problem_of
+from tests.support.eventually import eventually
+from tests.support.ledgers import order
+from tests.support.listening import listening, snapshot
+from tests.support.server import Server, lines, problem_of
 
 if TYPE_CHECKING:
-    from tests.scaled import Scaled
-    from tests.servers.postgres_server import PostgresServer
-    from tests.servers.redis_server import RedisServer
+    from tests.support.scaled import Scaled
+    from tests.support.servers.postgres_server import PostgresServer
+    from tests.support.servers.redis_server import RedisServer
 
 TOTALS = ("created", "paid", "declined", "dead", "open", "paid_amount")
 

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from tests.orderly import kill
-from tests.replay import read_journal
-from tests.server import NDJSON, Server, answers, lines
+from tests.support.orderly import kill
+from tests.support.replay import read_journal
+from tests.support.server import NDJSON, Server, answers, lines
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from tests.orderly import Orderly
+    from tests.support.orderly import Orderly
 
     Order = dict[str, Any]
 

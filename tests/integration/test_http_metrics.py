@@ -9,14 +9,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from services.http.metrics import VERDICTS
 from services.pipeline.worker_stats import STATES
 from shared.metrics import DELIVERIES
-from tests.books import order
-from tests.eventually import eventually
-from tests.gateways import hold
-from tests.orderly import kill
-from tests.server import lines
+from tests.support.eventually import eventually
+from tests.support.gateways import hold
+from tests.support.ledgers import order
+from tests.support.orderly import kill
+from tests.support.server import lines
 
 if TYPE_CHECKING:
-    from tests.server import Server
+    from tests.support.server import Server
 
 NAMES = {
     "orderly_log_lines_dropped": "counter",

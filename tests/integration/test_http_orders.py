@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from tests.books import order, without_id
-from tests.eventually import eventually
-from tests.server import Server, problem_of
+from tests.support.eventually import eventually
+from tests.support.ledgers import order, without_id
+from tests.support.server import Server, problem_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

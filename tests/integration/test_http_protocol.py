@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from tests.books import order
-from tests.eventually import eventually
-from tests.guarded import METHODS, PATHS, assert_guarded
-from tests.server import BEARER, NDJSON, TOKEN, Server, lines, problem_of
+from tests.support.eventually import eventually
+from tests.support.headers import METHODS, PATHS, assert_guarded
+from tests.support.ledgers import order
+from tests.support.server import BEARER, NDJSON, TOKEN, Server, lines, problem_of
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -6,10 +6,10 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from tests.orderly import ROOT
+from tests.support.orderly import ROOT
 
 if TYPE_CHECKING:
-    from tests.server import Server
+    from tests.support.server import Server
 
 TOKEN = "open-sesame"  # noqa: S105  this test's own
 SCHEMATHESIS = [sys.executable, "-m", "schemathesis.cli"]
@@ -25,7 +25,11 @@ def test_schemathesis_finds_nothing(server: Server) -> None:
     server.start()
     done = subprocess.run(
         [
-            *(*SCHEMATHESIS, "--config-file", str(ROOT / "tests" / "schemathesis.toml")),
+            *(
+                *SCHEMATHESIS,
+                "--config-file",
+                str(ROOT / "tests" / "support" / "schemathesis.toml"),
+            ),
             *("run", f"{server.url}/openapi.json", "--header"),
             *(f"Authorization: Bearer {TOKEN}", "--continue-on-failure", "--no-color", *BOUNDED),
         ],

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.eventually import eventually
-from tests.inputs import line, order
-from tests.orderly import Orderly, finish
-from tests.server import Server, lines, problem_of
+from tests.support.eventually import eventually
+from tests.support.inputs import line, order
+from tests.support.orderly import Orderly, finish
+from tests.support.server import Server, lines, problem_of
 
 if TYPE_CHECKING:
-    from tests.scaled import Scaled
-    from tests.servers.postgres_server import PostgresServer
+    from tests.support.scaled import Scaled
+    from tests.support.servers.postgres_server import PostgresServer
 
 
 def test_a_process_that_slept_while_its_ledger_was_set_aside_writes_nothing_into_the_next(

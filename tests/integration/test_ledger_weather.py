@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.books import without_id
-from tests.eventually import eventually
-from tests.inputs import line, order
-from tests.lossy import LossyWay
-from tests.orderly import Orderly, finish, told_by
-from tests.scaled import Scaled, write_orders
-from tests.server import Server, lines, problem_of
+from tests.support.eventually import eventually
+from tests.support.inputs import line, order
+from tests.support.ledgers import without_id
+from tests.support.lost_answers import LossyWay
+from tests.support.orderly import Orderly, finish, told_by
+from tests.support.scaled import Scaled, write_orders
+from tests.support.server import Server, lines, problem_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.servers.postgres_server import Postgres, PostgresServer
+    from tests.support.servers.postgres_server import Postgres, PostgresServer
 
 # Of the classes 08 to XX: connection, read-only, rights, resources, locks, operator, system, bugs;
 # and of class 22 what only statements can be at fault for, and not the values in them.

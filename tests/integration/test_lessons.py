@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from services.cli.lesson import CHAPTERS, LESSONS
-from tests.lessons import WITHIN, strike
-from tests.orderly import ROOT
+from tests.support.lessons import WITHIN, strike
+from tests.support.orderly import ROOT
 
 if TYPE_CHECKING:
-    from tests.orderly import Orderly
+    from tests.support.orderly import Orderly
 
 # What a lesson has said when it is struck in the middle; of the others, that is the second line.
 MIDDLE = {

@@ -9,10 +9,10 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from tests.lessons import Shown, show
+from tests.support.lessons import Shown, show
 
 if TYPE_CHECKING:
-    from tests.orderly import Orderly
+    from tests.support.orderly import Orderly
 
 
 def test_queue_basics(orderly: Orderly) -> None:

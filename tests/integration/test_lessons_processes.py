@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from tests.lessons import show
+from tests.support.lessons import show
 
 if TYPE_CHECKING:
-    from tests.orderly import Orderly
+    from tests.support.orderly import Orderly
 
 
 def numbers(text: str) -> list[int]:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests import needs
-from tests.orderly import ROOT
+from tests.support import needs
+from tests.support.orderly import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path

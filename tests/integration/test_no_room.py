@@ -7,12 +7,12 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.books import order
-from tests.eventually import eventually
-from tests.orderly import COMMAND, Orderly, Result, assert_one_line, kill
+from tests.support.eventually import eventually
+from tests.support.ledgers import order
+from tests.support.orderly import COMMAND, Orderly, Result, assert_one_line, kill
 
 if TYPE_CHECKING:
-    from tests.server import Server
+    from tests.support.server import Server
 
 
 def take_room(pid: int) -> tuple[int, int]:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.inputs import csv_of, jsonl_of, order, row
-from tests.orderly import COMMAND, Orderly, Result, finish
-from tests.permissions import as_a_plain_user
+from tests.support.inputs import csv_of, jsonl_of, order, row
+from tests.support.orderly import COMMAND, Orderly, Result, finish
+from tests.support.permissions import as_a_plain_user
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

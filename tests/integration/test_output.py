@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.orderly import COMMAND, ROOT, Orderly, Result, assert_one_line, finish
+from tests.support.orderly import COMMAND, ROOT, Orderly, Result, assert_one_line, finish
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from tests.orderly import told_by
-from tests.servers.postgres_server import PostgresServer
+from tests.support.orderly import told_by
+from tests.support.servers.postgres_server import PostgresServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.orderly import Orderly
-    from tests.scaled import Scaled
+    from tests.support.orderly import Orderly
+    from tests.support.scaled import Scaled
 
 FIVE = ("--orders", "5", "--workers", "1", "--json")
 PREFERENCES = (

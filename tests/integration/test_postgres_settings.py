@@ -9,12 +9,12 @@ import pytest
 from psycopg import sql
 from sqlalchemy.engine import make_url
 
-from tests.inputs import line
-from tests.orderly import assert_one_line, finish, told_by
+from tests.support.inputs import line
+from tests.support.orderly import assert_one_line, finish, told_by
 
 if TYPE_CHECKING:
-    from tests.orderly import Orderly
-    from tests.servers.postgres_server import PostgresServer
+    from tests.support.orderly import Orderly
+    from tests.support.servers.postgres_server import PostgresServer
 
 CHOOSY = """
 from services.payment.gateway import PAID, Declined

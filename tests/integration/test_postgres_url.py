@@ -12,13 +12,13 @@ from psycopg import sql
 
 from shared.environment import load_settings
 from shared.ledger.ledger import why_closed
-from tests.orderly import Orderly, assert_one_line, finish
-from tests.servers.daemon import free_port
+from tests.support.orderly import Orderly, assert_one_line, finish
+from tests.support.servers.daemon import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.servers.postgres_server import PostgresServer
+    from tests.support.servers.postgres_server import PostgresServer
 
 TWENTY = ("--orders", "20", "--seed", "1", "--workers", "1", "--json")
 TABLES = 12

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from shared.ledger.verification.verify import FEW
-from tests.eventually import eventually
-from tests.orderly import Orderly, Result, finish
+from tests.support.eventually import eventually
+from tests.support.orderly import Orderly, Result, finish
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.orderly import SAMPLE
-from tests.replay import replay
+from tests.support.orderly import SAMPLE
+from tests.support.replay import replay
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.orderly import Orderly
+    from tests.support.orderly import Orderly
 
 pytestmark = pytest.mark.anew
 

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from tests.orderly import SAMPLE, Orderly
+from tests.support.orderly import SAMPLE, Orderly
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.replay import Books
-    from tests.servers.redis_server import Redis
+    from tests.support.replay import Books
+    from tests.support.servers.redis_server import Redis
 
 MAY_DIFFER = {"mode", "run_id", "seconds", "orders_per_second"}
 

@@ -12,16 +12,16 @@ import pytest
 
 from shared.queue.redis_keys import on_its_way, queue_name
 from shared.schema import encode_nudge
-from tests.attacks import BOMB_BYTES, FUNCTION, NOISE, REFUSED, Attacker
-from tests.eventually import eventually
-from tests.inputs import order
-from tests.server import Server, lines
+from tests.support.attacks import BOMB_BYTES, FUNCTION, NOISE, REFUSED, Attacker
+from tests.support.eventually import eventually
+from tests.support.inputs import order
+from tests.support.server import Server, lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.scaled import Scaled
-    from tests.servers.redis_server import RedisServer
+    from tests.support.scaled import Scaled
+    from tests.support.servers.redis_server import RedisServer
 
 
 @pytest.fixture

@@ -6,16 +6,16 @@ import json
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
-from tests.eventually import eventually
 from tests.integration.test_commands import assert_shape
 from tests.integration.test_faults import FAULTS, SETTING
-from tests.orderly import Orderly, assert_one_line, assert_refused, finish, told_by
-from tests.scaled import write_orders
+from tests.support.eventually import eventually
+from tests.support.orderly import Orderly, assert_one_line, assert_refused, finish, told_by
+from tests.support.scaled import write_orders
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.scaled import Scaled
+    from tests.support.scaled import Scaled
 
 PRODUCED = {
     "mode": str,

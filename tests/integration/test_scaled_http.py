@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING
 import pytest
 
 from services.pipeline.worker_stats import STATES
-from tests.books import order
-from tests.eventually import eventually
-from tests.gateways import hold
 from tests.integration.test_chaos import assert_nothing_runs
 from tests.integration.test_http_metrics import assert_cumulative, scrape
-from tests.orderly import kill, workers_of
-from tests.server import Server, lines, problem_of
+from tests.support.eventually import eventually
+from tests.support.gateways import hold
+from tests.support.ledgers import order
+from tests.support.orderly import kill, workers_of
+from tests.support.server import Server, lines, problem_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.integration.test_http_metrics import Samples
-    from tests.scaled import Scaled
-    from tests.servers.postgres_server import PostgresServer
+    from tests.support.scaled import Scaled
+    from tests.support.servers.postgres_server import PostgresServer
 
 SETTLED = ("orderly_settlement_batch_orders_sum",)
 REPLACED = ("orderly_workers_replaced_total",)

@@ -10,16 +10,16 @@ from rq.serializers import JSONSerializer
 
 from shared.queue.redis_keys import queue_name
 from shared.schema import encode_nudge
-from tests.attacks import FUNCTION
-from tests.eventually import eventually
-from tests.gateways import hold
-from tests.orderly import kill, workers_of
-from tests.scaled import write_orders
+from tests.support.attacks import FUNCTION
+from tests.support.eventually import eventually
+from tests.support.gateways import hold
+from tests.support.orderly import kill, workers_of
+from tests.support.scaled import write_orders
 
 if TYPE_CHECKING:
     import redis
 
-    from tests.scaled import Scaled
+    from tests.support.scaled import Scaled
 
 JOBS = 1500
 ORDERS = 2000

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.books import order
-from tests.eventually import eventually
-from tests.orderly import children_of, kill, workers_of
-from tests.scaled import write_orders
-from tests.server import Server
+from tests.support.eventually import eventually
+from tests.support.ledgers import order
+from tests.support.orderly import children_of, kill, workers_of
+from tests.support.scaled import write_orders
+from tests.support.server import Server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.scaled import Scaled
-    from tests.servers.postgres_server import PostgresServer
+    from tests.support.scaled import Scaled
+    from tests.support.servers.postgres_server import PostgresServer
 
 STALL_AFTER = 2.0
 

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from tests.inputs import order
-from tests.lossy import LossyWay
-from tests.scaled import result, write_orders
-from tests.server import Server
+from tests.support.inputs import order
+from tests.support.lost_answers import LossyWay
+from tests.support.scaled import result, write_orders
+from tests.support.server import Server
 
 if TYPE_CHECKING:
-    from tests.orderly import Orderly
-    from tests.scaled import Scaled
-    from tests.servers.postgres_server import PostgresServer
+    from tests.support.orderly import Orderly
+    from tests.support.scaled import Scaled
+    from tests.support.servers.postgres_server import PostgresServer
 
 ORDERS = 3000
 EACH = 150

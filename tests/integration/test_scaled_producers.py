@@ -7,11 +7,11 @@ import signal
 import subprocess
 from typing import TYPE_CHECKING
 
-from tests.orderly import kill
-from tests.scaled import result, write_orders
+from tests.support.orderly import kill
+from tests.support.scaled import result, write_orders
 
 if TYPE_CHECKING:
-    from tests.scaled import Scaled
+    from tests.support.scaled import Scaled
 
 ORDERS = 3000
 PART = 100

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from shared.queue.redis_keys import queue_name
-from tests.eventually import eventually
-from tests.gateways import hold, slow_down
-from tests.inputs import order
-from tests.scaled import result, write_orders
-from tests.server import Server, lines
+from tests.support.eventually import eventually
+from tests.support.gateways import hold, slow_down
+from tests.support.inputs import order
+from tests.support.scaled import result, write_orders
+from tests.support.server import Server, lines
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.scaled import Scaled
-    from tests.servers.redis_server import RedisServer
+    from tests.support.scaled import Scaled
+    from tests.support.servers.redis_server import RedisServer
 
 ORDERS = 3000
 PARTITIONS = 16

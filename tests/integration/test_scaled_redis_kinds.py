@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.eventually import eventually
-from tests.inputs import order
-from tests.orderly import ROOT, assert_one_line
-from tests.scaled import write_orders
-from tests.server import Server
-from tests.servers.redis_groups import RedisCluster, Sentinel
+from tests.support.eventually import eventually
+from tests.support.inputs import order
+from tests.support.orderly import ROOT, assert_one_line
+from tests.support.scaled import write_orders
+from tests.support.server import Server
+from tests.support.servers.redis_groups import RedisCluster, Sentinel
 
 if TYPE_CHECKING:
     from tests.conftest import NewRedis
-    from tests.scaled import Scaled
-    from tests.servers.redis_server import RedisServer
+    from tests.support.scaled import Scaled
+    from tests.support.servers.redis_server import RedisServer
 
 ORDERS = 2000
 RULE = re.compile(r"^ACL SETUSER orderly .*$", re.MULTILINE)

@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.eventually import eventually
-from tests.inputs import order
 from tests.integration.test_http_metrics import scrape
-from tests.orderly import assert_one_line, finish
-from tests.scaled import write_orders
-from tests.server import Server
-from tests.servers.relay import Relay
+from tests.support.eventually import eventually
+from tests.support.inputs import order
+from tests.support.orderly import assert_one_line, finish
+from tests.support.scaled import write_orders
+from tests.support.server import Server
+from tests.support.servers.relay import Relay
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.conftest import NewRedis
-    from tests.scaled import Scaled
-    from tests.servers.redis_server import RedisServer
+    from tests.support.scaled import Scaled
+    from tests.support.servers.redis_server import RedisServer
 
 UP = ("orderly_queue_up",)
 REPLICA = "READONLY You can't write against a read only replica."

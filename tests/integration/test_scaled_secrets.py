@@ -10,19 +10,19 @@ from urllib.parse import quote
 import psycopg
 import pytest
 
-from tests.eventually import eventually
-from tests.gateways import hold
-from tests.inputs import order
-from tests.orderly import Orderly, assert_one_line, finish, processes_of, workers_of
-from tests.scaled import Scaled
-from tests.server import Server
-from tests.servers.daemon import free_port
+from tests.support.eventually import eventually
+from tests.support.gateways import hold
+from tests.support.inputs import order
+from tests.support.orderly import Orderly, assert_one_line, finish, processes_of, workers_of
+from tests.support.scaled import Scaled
+from tests.support.server import Server
+from tests.support.servers.daemon import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.conftest import NewRedis
-    from tests.servers.postgres_server import PostgresServer
+    from tests.support.servers.postgres_server import PostgresServer
 
 WORD = 'geheim "word"\\ /@:%'
 FIVE = ("--orders", "5", "--seed", "2")

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.eventually import eventually
-from tests.gateways import slow_down
-from tests.orderly import kill, processes_of, workers_of
-from tests.scaled import write_orders
+from tests.support.eventually import eventually
+from tests.support.gateways import slow_down
+from tests.support.orderly import kill, processes_of, workers_of
+from tests.support.scaled import write_orders
 
 if TYPE_CHECKING:
-    from tests.scaled import Scaled
+    from tests.support.scaled import Scaled
 
 KILLS = 20
 

@@ -14,12 +14,12 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from tests.eventually import eventually
-from tests.orderly import ROOT
-from tests.processes import is_alive
-from tests.servers import programs
-from tests.servers.postgres_server import GivenPostgres, PostgresServer
-from tests.servers.redis_server import RedisServer
+from tests.support.eventually import eventually
+from tests.support.orderly import ROOT
+from tests.support.processes import is_alive
+from tests.support.servers import programs
+from tests.support.servers.postgres_server import GivenPostgres, PostgresServer
+from tests.support.servers.redis_server import RedisServer
 
 if TYPE_CHECKING:
     from tests.conftest import NewRedis
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 _PASSWORD = 'a "word"\\ /@:'  # noqa: S105  the tests' own
 _TWO_SERVERS = """
 import json, sys
-from tests.servers.postgres_server import PostgresServer
-from tests.servers.redis_server import RedisServer
+from tests.support.servers.postgres_server import PostgresServer
+from tests.support.servers.redis_server import RedisServer
 servers = PostgresServer(), RedisServer()
 print(json.dumps([[str(server.folder), server.pid] for server in servers]), flush=True)
 sys.stdin.read()

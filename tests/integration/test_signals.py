@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.books import order
-from tests.eventually import eventually
 from tests.integration.test_chaos import assert_nothing_runs
-from tests.orderly import COMMAND, Orderly, kill, processes_of, workers_of
-from tests.processes import is_alive
+from tests.support.eventually import eventually
+from tests.support.ledgers import order
+from tests.support.orderly import COMMAND, Orderly, kill, processes_of, workers_of
+from tests.support.processes import is_alive
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.server import Server
+    from tests.support.server import Server
 
 # What a terminal's program is started by: it leads a session, and the terminal is its own.
 ON_TERMINAL = """

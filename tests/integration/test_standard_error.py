@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from tests.books import order
-from tests.eventually import eventually
-from tests.orderly import COMMAND, kill, workers_of
-from tests.stack import free_port
+from tests.support.eventually import eventually
+from tests.support.ledgers import order
+from tests.support.orderly import COMMAND, kill, workers_of
+from tests.support.stack import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.orderly import Orderly
+    from tests.support.orderly import Orderly
 
 
 class Unheard:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.books import order
-from tests.eventually import eventually
+from tests.support.eventually import eventually
+from tests.support.ledgers import order
 
 if TYPE_CHECKING:
-    from tests.server import Server
+    from tests.support.server import Server
 
 
 @pytest.fixture(autouse=True)

@@ -15,9 +15,9 @@ from shared.ledger import dead
 from shared.ledger.dead_letters import dead_letters
 from shared.ledger.ledger import open_ledger
 from shared.ledger.verification.verify import Standing, Violation, verify, verify_since
-from tests.books import assert_proven, order, take_in
-from tests.damages import CASES, DEAD, DECLINED, LAST, PAID, RETRIED, Case
-from tests.orderly import Orderly
+from tests.support.damaged_ledgers import CASES, DEAD, DECLINED, LAST, PAID, RETRIED, Case
+from tests.support.ledgers import assert_proven, order, take_in
+from tests.support.orderly import Orderly
 
 if TYPE_CHECKING:
     from pathlib import Path

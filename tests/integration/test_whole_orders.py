@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.inputs import csv_of, row
-from tests.intake import accepted, assert_counts, rejects, write
-from tests.orderly import Orderly
+from tests.support.inputs import csv_of, row
+from tests.support.intake import accepted, assert_counts, rejects, write
+from tests.support.orderly import Orderly
 
 if TYPE_CHECKING:
     from pathlib import Path

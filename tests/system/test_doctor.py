@@ -6,10 +6,10 @@ import os
 import subprocess
 from typing import TYPE_CHECKING
 
-from tests.orderly import ROOT
+from tests.support.orderly import ROOT
 
 if TYPE_CHECKING:
-    from tests.servers.postgres_server import PostgresServer
+    from tests.support.servers.postgres_server import PostgresServer
 
 
 def test_the_doctor_warns_of_a_server_that_may_lose_commits(own_postgres: PostgresServer) -> None:

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from tests.books import order, without_id
-from tests.eventually import eventually
-from tests.orderly import ROOT, Orderly
-from tests.server import NDJSON, Server, answers, lines, problem_of
-from tests.servers.daemon import free_port
-from tests.servers.nginx_server import NginxServer
+from tests.support.eventually import eventually
+from tests.support.ledgers import order, without_id
+from tests.support.orderly import ROOT, Orderly
+from tests.support.server import NDJSON, Server, answers, lines, problem_of
+from tests.support.servers.daemon import free_port
+from tests.support.servers.nginx_server import NginxServer
 
 if TYPE_CHECKING:
     import socket

@@ -12,16 +12,16 @@ import pytest
 from psycopg import sql
 
 from tests.integration.test_postgres_settings import SETTINGS, set_up
-from tests.orderly import SAMPLE, assert_one_line, finish
-from tests.scaled import Scaled, result, write_orders
-from tests.servers.pgbouncer_server import PgBouncer
+from tests.support.orderly import SAMPLE, assert_one_line, finish
+from tests.support.scaled import Scaled, result, write_orders
+from tests.support.servers.pgbouncer_server import PgBouncer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.servers.postgres_server import PostgresServer
-    from tests.servers.redis_server import Redis
+    from tests.support.servers.postgres_server import PostgresServer
+    from tests.support.servers.redis_server import Redis
 
 FIVE = ("--orders", "5", "--seed", "2")
 TRANSACTION = {"pool_mode": "transaction"}

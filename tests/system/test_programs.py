@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from tests.needs import needed
+from tests.support.needs import needed
 
 
 @pytest.mark.parametrize(

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.needs import needed
-from tests.orderly import assert_one_line
-from tests.scaled import Scaled, write_orders
-from tests.servers.daemon import free_port
-from tests.servers.redis_groups import Sentinel
-from tests.servers.redis_server import RedisServer
+from tests.support.needs import needed
+from tests.support.orderly import assert_one_line
+from tests.support.scaled import Scaled, write_orders
+from tests.support.servers.daemon import free_port
+from tests.support.servers.redis_groups import Sentinel
+from tests.support.servers.redis_server import RedisServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.servers.postgres_server import Postgres
+    from tests.support.servers.postgres_server import Postgres
 
 NAMES = "subjectAltName=DNS:localhost,IP:127.0.0.1"
 

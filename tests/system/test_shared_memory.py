@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.needs import needed
-from tests.orderly import COMMAND, Orderly, assert_one_line, finish
+from tests.support.needs import needed
+from tests.support.orderly import COMMAND, Orderly, assert_one_line, finish
 
 RUN = ("run", "--orders", "3", "--seed", "1")
 NODES = "for each in null zero urandom; do touch dev/$each; mount --bind /dev/$each dev/$each; done"

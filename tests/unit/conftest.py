@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.inputs import Reader
+from tests.support.inputs import Reader
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -25,8 +25,8 @@ from services.producer.sources.source import PAUSE, Accepted, CutOff, Rejected
 from services.producer.sources.streams import decompressed, lines
 from shared.errors import InputError
 from shared.schema import encode_order
-from tests import strategies as some
-from tests.inputs import Reader
+from tests.support import strategies as some
+from tests.support.inputs import Reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

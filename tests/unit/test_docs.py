@@ -13,7 +13,7 @@ from services.cli.lesson import CHAPTERS, LESSONS
 from services.http.problems import KINDS
 from shared import errors
 from shared.settings import Settings
-from tests.orderly import ROOT
+from tests.support.orderly import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,7 +8,7 @@ import tracemalloc
 import pytest
 
 from services.producer.sources.csv_orders import HEADER
-from tests.inputs import MAX_LINE, Reader, csv_of, jsonl_of, order, row
+from tests.support.inputs import MAX_LINE, Reader, csv_of, jsonl_of, order, row
 
 QUOTED = ",".join(f'"{name}"' for name in HEADER.split(","))
 

@@ -13,7 +13,7 @@ from services.producer.sources.csv_orders import HEADER
 from services.producer.sources.files import Input
 from services.producer.sources.source import PAUSE, Accepted, Stopped
 from shared.errors import InputError
-from tests.inputs import Found, Reader, collect, csv_of, jsonl_of, order, row
+from tests.support.inputs import Found, Reader, collect, csv_of, jsonl_of, order, row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,7 +7,7 @@ import gzip
 import pytest
 
 from services.producer.sources.csv_orders import HEADER
-from tests.inputs import MAX_LINE, Reader, csv_of, row
+from tests.support.inputs import MAX_LINE, Reader, csv_of, row
 
 RETURN = r"a CR in the line may end a row: make it a line end, tr '\r' '\n', or take it out"
 ENDS = ["\r", "\0", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.inputs import TIME, Reader, csv_of, item, jsonl_of, order, row
+from tests.support.inputs import TIME, Reader, csv_of, item, jsonl_of, order, row
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from services.producer.sources.csv_orders import HEADER
 from services.producer.sources.files import Input
 from services.producer.sources.source import CutOff
 from shared.errors import InputError
-from tests.inputs import MAX_LINE, Reader, csv_of, jsonl_of, line, order, row
+from tests.support.inputs import MAX_LINE, Reader, csv_of, jsonl_of, line, order, row
 
 if TYPE_CHECKING:
     from collections.abc import Callable

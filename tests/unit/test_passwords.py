@@ -11,7 +11,7 @@ from sqlalchemy.engine import make_url
 from shared.environment import load_settings
 from shared.errors import ConfigurationError
 from shared.settings import Settings
-from tests.server import TOKEN
+from tests.support.server import TOKEN
 
 if TYPE_CHECKING:
     from pathlib import Path

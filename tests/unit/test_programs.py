@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.servers import programs
-from tests.servers.given import given_postgres, given_redis
-from tests.servers.programs import ServerMissing, postgres_programs, redis_program
+from tests.support.servers import programs
+from tests.support.servers.environment import given_postgres, given_redis
+from tests.support.servers.programs import ServerMissing, postgres_programs, redis_program
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -22,7 +22,7 @@ from shared.schema import (
     encode_order,
     parse_order,
 )
-from tests import strategies as some
+from tests.support import strategies as some
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,7 @@ from shared.errors import InvalidBatch, InvalidOrder
 from shared.json_size import MOST_VALUES
 from shared.reasons import MOST_REASONS
 from shared.schema import decode_batch, encode_batch, parse_order
-from tests.heavy import FIELDS, ITEM, heavy_bodies
+from tests.support.costly_json import FIELDS, ITEM, heavy_bodies
 
 if TYPE_CHECKING:
     from collections.abc import Callable

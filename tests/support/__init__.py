@@ -1,0 +1,1 @@
+"""What tests use: the command, servers, clients, forgeries, the replay."""
