@@ -1,4 +1,4 @@
-"""What a loop does with an exception that it does not know: says it, waits a little, goes on.
+"""How loops go on, whatever they meet: they say it, wait a little, and try again.
 
 Whoever runs for days meets what nobody thought of: an error that its driver had kept for itself, a
 system without threads or descriptors to give, a bug. A loop that ended then would leave a service
@@ -20,9 +20,33 @@ if TYPE_CHECKING:
 AGAIN_SECONDS = 60.0
 """The same exception is told again after so long, with the number of times that it was met."""
 
-_REST_LEAST = 0.05
-_REST_MOST = 2.0
 _KINDS = 20
+
+
+class Backoff:
+    """The wait before the next try: twice as long after each failure, up to a limit.
+
+    Args:
+        least: Seconds after the first failure.
+        most: The limit, in seconds.
+
+    Attributes:
+        seconds: How long to wait; 0 while nothing has failed.
+    """
+
+    def __init__(self, least: float = 0.05, most: float = 2.0) -> None:
+        self._least = least
+        self._most = most
+        self.seconds = 0.0
+
+    def grow(self) -> float:
+        """Count a failure; return the seconds to wait now."""
+        self.seconds = min(self._most, self.seconds * 2 or self._least)
+        return self.seconds
+
+    def reset(self) -> None:
+        """Count a success."""
+        self.seconds = 0.0
 
 
 class Mishaps:
@@ -33,7 +57,7 @@ class Mishaps:
         event: What failed, as the log is to call it.
 
     Attributes:
-        rest: Seconds to wait before the next step; 0 after one that went well.
+        backoff: The wait before the next step; none after one that went well.
         latest: What went wrong in the step before, in words; None if nothing did.
     """
 
@@ -42,7 +66,7 @@ class Mishaps:
         self._event = event
         self._told: dict[tuple[type, int], float] = {}
         self._untold = 0
-        self.rest = 0.0
+        self.backoff = Backoff()
         self.latest: str | None = None
 
     @contextmanager
@@ -55,20 +79,21 @@ class Mishaps:
         except (Exception, SystemExit) as error:  # noqa: BLE001  that is what this is for
             self.meet(error)
         else:
-            self.rest, self.latest = 0.0, None
+            self.backoff.reset()
+            self.latest = None
 
     def wait(self, woken: threading.Event | None = None) -> None:
-        """Rest, unless the last step went well."""
-        if not self.rest:
+        """Wait, unless the last step went well."""
+        if not self.backoff.seconds:
             return
         if woken is None:
-            time.sleep(self.rest)
+            time.sleep(self.backoff.seconds)
         else:
-            woken.wait(self.rest)
+            woken.wait(self.backoff.seconds)
 
     def meet(self, error: BaseException, **fields: object) -> None:
         """Tell an exception that is being handled, unless one like it was told lately."""
-        self.rest = min(_REST_MOST, self.rest * 2 or _REST_LEAST)
+        self.backoff.grow()
         self.latest = f"{type(error).__name__}: {error}"
         now, kind = time.monotonic(), (type(error), _line(error))
         if now - self._told.get(kind, -AGAIN_SECONDS) < AGAIN_SECONDS:

@@ -1,4 +1,4 @@
-"""A payment consumer's rounds: where a message sends it, and where it has to come back to."""
+"""A payment consumer: settles where a message sends it, and comes back where it has to."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from shared.texts import legible, of_error
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from services.payment.heartbeat import Vitals
-    from services.payment.settle import Settler, Stint
+    from services.payment.heartbeat import Heartbeat
+    from services.payment.settle import Settler, Visit
     from shared.ledger.ledger import Ledger
 
 T = TypeVar("T")
@@ -38,11 +38,11 @@ SPENT_SECONDS = 2.0
 TROUBLE_SECONDS = 0.5
 """The wait after trouble with the ledger or a batch, before the partition is tried again."""
 
-STRANGE = (Delivery.FORGED, Delivery.FOREIGN, Delivery.UNREADABLE)
+REFUSED = (Delivery.FORGED, Delivery.FOREIGN, Delivery.UNREADABLE)
 """Messages that no producer of this ledger has sent."""
 
 
-WEATHER = (LedgerUnavailable, OSError, MemoryError)
+OUTAGES = (LedgerUnavailable, OSError, MemoryError)
 """Trouble of the ledger, or of this machine: no order is at fault, and it is tried again."""
 
 
@@ -51,7 +51,7 @@ def worker_name(pid: int) -> str:
     return f"{legible(socket.gethostname(), 64)}:{pid}"
 
 
-class Agenda:
+class RetrySchedule:
     """Partitions to come back to, each at its time."""
 
     def __init__(self) -> None:
@@ -78,31 +78,31 @@ class Agenda:
         return partition
 
 
-class Rounds:
+class Consumer:
     """Visits partitions and settles them, whatever goes wrong.
 
     Args:
         ledger: Where failures of whole batches are counted.
         settler: What settles.
-        vitals: Tells which partition is at work.
+        heartbeat: Tells which partition is at work.
         batch_size: Most orders that are settled at once.
 
     Attributes:
-        agenda: Where to come back to.
+        schedule: Where to come back to.
     """
 
     def __init__(
-        self, ledger: Ledger, settler: Settler, vitals: Vitals, *, batch_size: int
+        self, ledger: Ledger, settler: Settler, heartbeat: Heartbeat, *, batch_size: int
     ) -> None:
         self._ledger = ledger
         self._settler = settler
-        self._vitals = vitals
+        self._heartbeat = heartbeat
         self._batch_size = batch_size
         self._spent_since: float | None = None
         self._is_in_trouble = False
         self._failures = Mishaps(log, "batch failed")
         self._mishaps = Mishaps(log, "failure not counted")
-        self.agenda = Agenda()
+        self.schedule = RetrySchedule()
 
     def follow(self, message: bytes) -> Delivery | None:
         """Settle where a message points to; say what it was, if that came out."""
@@ -110,13 +110,13 @@ class Rounds:
 
     def come_back(self) -> None:
         """Settle a partition that is due by now, if one is."""
-        if (partition := self.agenda.pop()) is not None:
+        if (partition := self.schedule.pop()) is not None:
             self._visit(self._settler.settle_partition, partition)
 
-    def _visit(self, settle: Callable[[T], Stint], target: T) -> Delivery | None:
+    def _visit(self, settle: Callable[[T], Visit], target: T) -> Delivery | None:
         try:
-            stint = settle(target)
-        except WEATHER as error:
+            visit = settle(target)
+        except OUTAGES as error:
             if not self._is_in_trouble:
                 self._is_in_trouble = True  # said once, until it is over
                 log.warning("ledger unavailable", error=str(error) or type(error).__name__)
@@ -125,17 +125,17 @@ class Rounds:
             return None
         except Exception as error:  # noqa: BLE001  a bug, or a damaged ledger
             # Not the gateway's doing, which settlement deals with.
-            self._failures.meet(error, partition=self._vitals.partition)
+            self._failures.meet(error, partition=self._heartbeat.partition)
             # The driver's own words: SQLAlchemy's go on with the statement.
             self._count_failure(of_error(getattr(error, "orig", None) or error))
             self._try_again()
             return None
         self._is_in_trouble = False
-        if stint.delivery in STRANGE:
-            log.warning("message refused", kind=stint.delivery, partition=stint.partition)
-        if stint.partition is not None and stint.due is not None:
-            self.agenda.add(stint.partition, stint.due)
-        return stint.delivery
+        if visit.delivery in REFUSED:
+            log.warning("message refused", kind=visit.delivery, partition=visit.partition)
+        if visit.partition is not None and visit.due is not None:
+            self.schedule.add(visit.partition, visit.due)
+        return visit.delivery
 
     def _leave_if_spent(self) -> None:
         """Make way for another worker where this one has no descriptor left, and will get none.
@@ -154,16 +154,16 @@ class Rounds:
             os._exit(NO_ROOM)
 
     def _count_failure(self, reason: str) -> None:
-        partition = self._vitals.partition
+        partition = self._heartbeat.partition
         if partition is not None:
             # What failed the batch may fail this, too; then the partition is tried again as it is.
             with suppress(LedgerUnavailable), self._mishaps.survived(LedgerUnavailable):
                 record_failure(self._ledger, partition, reason, batch_size=self._batch_size)
 
     def _try_again(self) -> None:
-        partition = self._vitals.partition
+        partition = self._heartbeat.partition
         if partition is not None:
-            self.agenda.add(partition, time.monotonic() + TROUBLE_SECONDS)
+            self.schedule.add(partition, time.monotonic() + TROUBLE_SECONDS)
 
 
 def _has_room() -> bool:

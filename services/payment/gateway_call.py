@@ -41,7 +41,7 @@ class Answer(NamedTuple):
 _PAID = Answer("paid", None)
 
 
-class Teller:
+class GatewayCaller:
     """Asks one gateway.
 
     Args:

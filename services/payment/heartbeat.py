@@ -20,7 +20,7 @@ _AT_WORK = 1
 """The lowest bit of the partition's cell, so that both change at once."""
 
 
-class Vitals:
+class Heartbeat:
     """What a supervisor can see of a worker without asking it.
 
     Args:

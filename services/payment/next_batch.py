@@ -41,7 +41,7 @@ class Delivery(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class _Batch:
+class _Parsed:
     """An entry's orders, and the digest by which the journal vouches for them."""
 
     digest: bytes
@@ -57,7 +57,7 @@ class _Part(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class NextBatch:
     """What comes next in a partition, and the balances that it starts from."""
 
     cursor: Cursor
@@ -71,8 +71,8 @@ class Work:
                 yield order, part.attempts_before
 
 
-class Lookout:
-    """Looks what is next; remembers the orders that it has parsed last, by partition.
+class BatchFinder:
+    """Finds what is next; remembers the orders that it has parsed last, by partition.
 
     Args:
         ledger: Where to look.
@@ -82,7 +82,7 @@ class Lookout:
     def __init__(self, ledger: Ledger, batch_size: int) -> None:
         self._ledger = ledger
         self._batch_size = batch_size
-        self._last_batch: dict[int, _Batch] = {}
+        self._latest: dict[int, _Parsed] = {}
 
     def recognise(
         self, connection: sa.Connection, cursor: Cursor, header: BatchHeader, message: bytes
@@ -91,17 +91,17 @@ class Lookout:
         known = digest(message)
         delivery = _compare(connection, cursor, header, known)
         if delivery is Delivery.FRESH:
-            self._last_batch[cursor.partition] = _Batch(known, decode_batch(message).orders)
+            self._latest[cursor.partition] = _Parsed(known, decode_batch(message).orders)
         return delivery
 
-    def look(self, connection: sa.Connection, cursor: Cursor) -> Work | None:
+    def find(self, connection: sa.Connection, cursor: Cursor) -> NextBatch | None:
         """Read what comes after the cursor; None if nothing is open."""
         if cursor.number >= cursor.head:
             return None
         parts = self._parts(connection, cursor)
         names = {account_of(order) for part in parts for order in part.orders}
         balances = balances_of(self._ledger, connection, cursor.partition, names)
-        return Work(cursor, parts, balances)
+        return NextBatch(cursor, parts, balances)
 
     def _parts(self, connection: sa.Connection, cursor: Cursor) -> list[_Part]:
         """Read the orders after the cursor: of its entry, and of small ones that follow.
@@ -111,10 +111,10 @@ class Lookout:
         partition = cursor.partition
         limit = 1 if cursor.number < cursor.singly_until else self._batch_size
         entry = entry_at(connection, partition, cursor.number + 1)
-        batch = self._last_batch.get(partition)
+        batch = self._latest.get(partition)
         if batch is None or batch.digest != entry.digest:
             body = entry_body(connection, partition, entry.first)
-            batch = _Batch(entry.digest, decode_batch(body).orders)
+            batch = _Parsed(entry.digest, decode_batch(body).orders)
         start = cursor.number + 1 - entry.first
         parts = [_Part(batch.orders[start : start + limit], entry.attempts, entry.accepted_at)]
         room = limit - len(parts[0].orders)
@@ -125,9 +125,9 @@ class Lookout:
                 size += len(body)
                 if room < 0 or size > ENTRY_BYTES:
                     break
-                batch = _Batch(small.digest, decode_batch(body).orders)
+                batch = _Parsed(small.digest, decode_batch(body).orders)
                 parts.append(_Part(batch.orders, small.attempts, small.accepted_at))
-        self._last_batch[partition] = batch
+        self._latest[partition] = batch
         return parts
 
 

@@ -1,15 +1,15 @@
-"""A flag that makes consumers rest, in memory that they share with who sets it."""
+"""A flag that pauses consumers, in memory that they share with who sets it."""
 
 from __future__ import annotations
 
 from typing import Any
 
-HOLD_SECONDS = 0.05
-"""How often a consumer that rests looks whether it may go on."""
+PAUSE_POLL_SECONDS = 0.05
+"""How often a consumer that is paused looks whether it may go on."""
 
 
-class Hold:
-    """Whether consumers shall rest.
+class Pause:
+    """Whether consumers are paused.
 
     Args:
         shared: An integer that needs no lock: whoever held that might be killed.
@@ -20,9 +20,9 @@ class Hold:
 
     @property
     def is_on(self) -> bool:
-        """Whether to rest."""
+        """Whether they are."""
         return bool(self._shared.value)
 
     def set(self, *, is_on: bool) -> None:
-        """Have them rest, or go on."""
+        """Pause them, or let them go on."""
         self._shared.value = is_on

@@ -21,14 +21,14 @@ from shared.texts import said, shown
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from services.payment.consumer import Rounds
+    from services.payment.consumer import Consumer
 
 _LEAST_WAIT = 0.01
 """Redis takes a wait of 0 seconds for one without an end, and before 7.0 one of 0.001, too."""
 
 log = Logger("payment")
 
-at_work: ContextVar[Rounds] = ContextVar("at_work")
+at_work: ContextVar[Consumer] = ContextVar("at_work")
 """Who settles in this process; RQ calls a function, and has no place for an object."""
 
 

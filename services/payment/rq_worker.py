@@ -23,8 +23,8 @@ from rq.utils import now
 from rq.worker_registration import clean_worker_registry, register
 
 from services.payment.consumer import IDLE_SECONDS, worker_name
-from services.payment.rq_backoff import Rest
 from services.payment.rq_job import PaymentJob, PaymentQueue, at_work
+from services.payment.rq_outage import RedisOutage
 from shared.errors import InvalidBatch, QueueUnavailable
 from shared.logs import Logger
 from shared.queue.closed_job import JOB_TIMEOUT, Refused
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from rq.executions import Execution
     from rq.job import Job
 
-    from services.payment.consumer import Rounds
-    from services.payment.heartbeat import Vitals
+    from services.payment.consumer import Consumer
+    from services.payment.heartbeat import Heartbeat
     from shared.settings import Settings
 
 UPKEEP_SECONDS = 5
@@ -56,54 +56,54 @@ CONTROL_SECONDS = 0.25
 log = Logger("payment")
 
 
-def work(settings: Settings, ledger_id: str, rounds: Rounds, vitals: Vitals) -> None:
+def work(settings: Settings, ledger_id: str, consumer: Consumer, heartbeat: Heartbeat) -> None:
     """Take jobs and settle what they point to, until SIGTERM; the job under way is finished.
 
     Args:
-        settings: Where Redis is, and whether this may be told to rest or to die, for a show.
+        settings: Where Redis is, and whether this may be told to pause or to die, for a show.
         ledger_id: Whose jobs these are.
-        rounds: What settles.
-        vitals: Where it shows that it is alive.
+        consumer: What settles.
+        heartbeat: Where it shows that it is alive.
     """
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     _hear_rq()
-    at_work.set(rounds)
-    hold = threading.Event()
+    at_work.set(consumer)
+    pause = threading.Event()
     place = settings.redis_url, settings.redis_password_file
     if settings.chaos:
         controls = Controls(place[0], ledger_id, place[1])
-        _hear(controls, hold)  # before the first job: whoever replaces another may be to rest
+        _hear(controls, pause)  # before the first job: whoever replaces another may be paused
         threading.Thread(
-            target=_obey, args=(controls, hold, stop), name="controls", daemon=True
+            target=_obey, args=(controls, pause, stop), name="controls", daemon=True
         ).start()
-    rest = Rest(vitals, stop, Line(*place))
+    outage = RedisOutage(heartbeat, stop, Line(*place))
     while not stop.is_set():
-        vitals.waiting()
+        heartbeat.waiting()
         try:
             # RQ's own loop, which ends at whatever it does not know.
-            with rest.mishaps.survived(*FAILURES):
-                queue = rq_queue(rest.line.open(), ledger_id, PaymentQueue, PaymentJob)
-                PaymentWorker(queue, ledger_id, rounds, vitals, rest, stop, hold).work()
+            with outage.mishaps.survived(*FAILURES):
+                queue = rq_queue(outage.line.open(), ledger_id, PaymentQueue, PaymentJob)
+                PaymentWorker(queue, ledger_id, consumer, heartbeat, outage, stop, pause).work()
         except FAILURES as error:  # it was away when the worker came or went
-            rest.after(error)
-        rest.after_mishap()
+            outage.after(error)
+        outage.after_mishap()
 
 
-def _obey(controls: Controls, hold: threading.Event, stop: threading.Event) -> None:
+def _obey(controls: Controls, pause: threading.Event, stop: threading.Event) -> None:
     """Do as told, in a thread of its own: whoever is to be killed should be so in mid-work."""
     mishaps = Mishaps(log, "controls failed")
-    while not stop.wait(max(CONTROL_SECONDS, mishaps.rest)):
+    while not stop.wait(max(CONTROL_SECONDS, mishaps.backoff.seconds)):
         with mishaps.survived():
-            _hear(controls, hold)
+            _hear(controls, pause)
 
 
-def _hear(controls: Controls, hold: threading.Event) -> None:
+def _hear(controls: Controls, pause: threading.Event) -> None:
     with suppress(QueueUnavailable):
         heard = controls.listen(worker_name(os.getpid()))
         if heard.is_killed:
             os.kill(os.getpid(), signal.SIGKILL)
-        (hold.set if heard.is_paused else hold.clear)()
+        (pause.set if heard.is_paused else pause.clear)()
 
 
 class _NoDeathPenalty(BaseDeathPenalty):
@@ -130,11 +130,11 @@ class PaymentWorker(SimpleWorker):
         self,
         queue: Queue,
         ledger_id: str,
-        rounds: Rounds,
-        vitals: Vitals,
-        rest: Rest,
+        consumer: Consumer,
+        heartbeat: Heartbeat,
+        outage: RedisOutage,
         stop: threading.Event,
-        hold: threading.Event,
+        pause: threading.Event,
     ) -> None:
         # A name of its own each time: pids come again, and RQ allows no two of one name.
         name = f"{worker_name(os.getpid())}-{secrets.token_hex(3)}"
@@ -142,11 +142,11 @@ class PaymentWorker(SimpleWorker):
             [queue], name, connection=queue.connection, worker_ttl=WORKER_TTL, serializer="json"
         )
         self._ledger_id = ledger_id
-        self._rounds = rounds
-        self._vitals = vitals
-        self._rest = rest
+        self._consumer = consumer
+        self._heartbeat = heartbeat
+        self._outage = outage
         self._stop = stop
-        self._hold = hold
+        self._pause = pause
         self._kept_up_at = 0.0
         self._left_behind: set[bytes] = set()
 
@@ -188,18 +188,18 @@ class PaymentWorker(SimpleWorker):
         del timeout, max_idle_time
         queue: Any = self.queues[0]
         while not self._stop.is_set():
-            self._vitals.waiting()
+            self._heartbeat.waiting()
             job = None
             try:
-                if self._rest.line.open() is not self.connection:
+                if self._outage.line.open() is not self.connection:
                     return None  # what is there now needs another worker
-                with self._rest.mishaps.survived(*FAILURES):
+                with self._outage.mishaps.survived(*FAILURES):
                     job = self._next(queue)
             except FAILURES as error:
-                self._rest.after(error)
+                self._outage.after(error)
                 continue
-            self._rest.after_mishap()
-            self._rest.is_over()
+            self._outage.after_mishap()
+            self._outage.is_over()
             if job is not None:
                 return job, queue
         return None
@@ -207,22 +207,22 @@ class PaymentWorker(SimpleWorker):
     def _next(self, queue: Any) -> Job | None:  # noqa: ANN401  RQ's own class knows no take()
         """Do what is due, and take a job if one comes within a moment."""
         self._keep_up(queue)
-        if self._hold.is_set() or is_suspended(self.connection, self):
+        if self._pause.is_set() or is_suspended(self.connection, self):
             self._stop.wait(IDLE_SECONDS)
             return None
-        self._rounds.come_back()
-        job: Job | None = queue.take(self._rounds.agenda.wait(IDLE_SECONDS))
+        self._consumer.come_back()
+        job: Job | None = queue.take(self._consumer.schedule.wait(IDLE_SECONDS))
         return job
 
     def execute_job(self, job: Job, queue: Queue) -> None:
-        """Settle what a job points to. If Redis goes meanwhile, the journal knows the rest."""
+        """Settle what a job points to. If Redis goes meanwhile, the journal knows what is left."""
         try:
-            with self._rest.mishaps.survived(*FAILURES):
+            with self._outage.mishaps.survived(*FAILURES):
                 self._clear_mark(job)
                 super().execute_job(job, queue)
         except FAILURES as error:
-            self._rest.after(error)
-        self._rest.after_mishap()
+            self._outage.after(error)
+        self._outage.after_mishap()
 
     def perform_job(self, job: Job, queue: Queue, execution: Execution) -> bool:
         """Run a job, and leave nothing of it behind in Redis unless it is refused."""

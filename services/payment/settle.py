@@ -6,8 +6,8 @@ import random
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from services.payment.gateway_call import Answer, Teller
-from services.payment.next_batch import Delivery, Lookout, Work, account_of
+from services.payment.gateway_call import Answer, GatewayCaller
+from services.payment.next_batch import BatchFinder, Delivery, account_of
 from shared import clock
 from shared.errors import InvalidBatch
 from shared.ledger.cursors import RETRY_SECONDS, peek, until_retry
@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from services.payment.gateway import Gateway
+    from services.payment.next_batch import NextBatch
     from shared.ledger.ledger import Ledger
 
-STINT = 1.0
+VISIT_SECONDS = 1.0
 """Seconds after which a partition makes way for the others."""
 
 _BACKOFF = 0.05
@@ -33,7 +34,7 @@ _BACKOFF = 0.05
 _DRAW = random.SystemRandom()
 
 
-class Stint(NamedTuple):
+class Visit(NamedTuple):
     """What one visit to a partition came to.
 
     Attributes:
@@ -74,13 +75,13 @@ class Settler:
         meter: Meter | None = None,
     ) -> None:
         self._ledger = ledger
-        self._teller = Teller(gateway, max_attempts)
+        self._gateway = GatewayCaller(gateway, max_attempts)
         self._worker = worker
         self._on_progress = on_progress
         self._meter = meter or Meter()
-        self._lookout = Lookout(ledger, batch_size)
+        self._finder = BatchFinder(ledger, batch_size)
 
-    def settle(self, message: bytes) -> Stint:
+    def settle(self, message: bytes) -> Visit:
         """Settle the partition that a message points to.
 
         Raises:
@@ -98,12 +99,12 @@ class Settler:
         with ledger.database.read() as connection:
             cursor = peek(connection, partition)
             if not header.is_nudge:
-                delivery = self._lookout.recognise(connection, cursor, header, message)
-            work = self._lookout.look(connection, cursor)
+                delivery = self._finder.recognise(connection, cursor, header, message)
+            batch = self._finder.find(connection, cursor)
         self._meter.count(delivery)
-        return self._settle(partition, delivery, work)
+        return self._settle(partition, delivery, batch)
 
-    def settle_partition(self, partition: int) -> Stint:
+    def settle_partition(self, partition: int) -> Visit:
         """Settle what the journal holds for a partition, for about a second.
 
         Raises:
@@ -112,39 +113,39 @@ class Settler:
         self._on_progress(partition)
         return self._settle(partition, Delivery.NUDGE, self.prepare(partition))
 
-    def prepare(self, partition: int) -> Work | None:
+    def prepare(self, partition: int) -> NextBatch | None:
         """Read what comes next in a partition; None if nothing is open.
 
         Raises:
             LedgerUnavailable: It cannot be read.
         """
         with self._ledger.database.read() as connection:
-            return self._lookout.look(connection, peek(connection, partition))
+            return self._finder.find(connection, peek(connection, partition))
 
-    def decide(self, work: Work, deadline: float) -> Settlement:
+    def decide(self, batch: NextBatch, deadline: float) -> Settlement:
         """Price and charge orders in turn, until one has to wait or time is up.
 
         Args:
-            work: What ``prepare`` has read.
+            batch: What ``prepare`` has read.
             deadline: When the order under way is the last, in monotonic seconds.
 
         Returns:
             What to write; ``shared.ledger.settlement.write`` does it, if nobody has meanwhile.
         """
-        cursor = work.cursor
+        cursor = batch.cursor
         result = Settlement(cursor)
         settled_at = clock.from_us(clock.now_us())
         failed = cursor.attempts
-        for order, attempts_before in work.orders():
+        for order, attempts_before in batch.orders():
             self._on_progress(cursor.partition)
             amount, account = order.total, account_of(order)
-            balance = result.balances.get(account, work.balances.get(account))
+            balance = result.balances.get(account, batch.balances.get(account))
             held = self._ledger.opening_balance if balance is None else balance
             attempt = attempts_before + failed + 1
             if cursor.failures > BATCH_FAILURES and not result.payments:
                 answer = Answer("dead", legible(f"invalid: {cursor.reason}"))
             else:
-                answer = self._teller.ask(order, amount, held, attempt, failed + 1)
+                answer = self._gateway.ask(order, amount, held, attempt, failed + 1)
             if answer.status is None:
                 result.attempts, result.reason = failed + 1, answer.reason
                 result.failed = Failed(attempt, str(answer.reason), self._worker)
@@ -173,38 +174,38 @@ class Settler:
                 break
         return result
 
-    def _refuse(self, delivery: Delivery) -> Stint:
+    def _refuse(self, delivery: Delivery) -> Visit:
         self._meter.count(delivery)
-        return Stint(delivery)
+        return Visit(delivery)
 
-    def _settle(self, partition: int, delivery: Delivery, work: Work | None) -> Stint:
+    def _settle(self, partition: int, delivery: Delivery, batch: NextBatch | None) -> Visit:
         settled = 0
-        deadline = time.monotonic() + STINT
-        while work is not None:
-            wait = until_retry(work.cursor.retry_at)
+        deadline = time.monotonic() + VISIT_SECONDS
+        while batch is not None:
+            wait = until_retry(batch.cursor.retry_at)
             if wait <= 0:
-                settlement = self.decide(work, deadline)
+                settlement = self.decide(batch, deadline)
                 if not write(self._ledger, settlement):
                     # Another worker moved the cursor; it looks at the head before it leaves.
                     break
                 settled += len(settlement.payments)
-                self._measure(work, settlement)
+                self._measure(batch, settlement)
                 wait = until_retry(settlement.retry_at)
             if wait > 0:
-                return Stint(delivery, partition, settled, time.monotonic() + wait / clock.SECOND)
+                return Visit(delivery, partition, settled, time.monotonic() + wait / clock.SECOND)
             if time.monotonic() > deadline:
-                return Stint(delivery, partition, settled, time.monotonic())
-            work = self.prepare(partition)
-        return Stint(delivery, partition, settled)
+                return Visit(delivery, partition, settled, time.monotonic())
+            batch = self.prepare(partition)
+        return Visit(delivery, partition, settled)
 
-    def _measure(self, work: Work, settlement: Settlement) -> None:
+    def _measure(self, batch: NextBatch, settlement: Settlement) -> None:
         if settlement.failed is not None:
             self._meter.count("retries")
         left = len(settlement.payments)
         if left:
             self._meter.batches.observe(left)
         now = clock.now_us()
-        for part in work.parts:
+        for part in batch.parts:
             settled = min(left, len(part.orders))
             left -= settled
             self._meter.latency.observe(now - part.accepted_at, settled)

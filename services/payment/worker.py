@@ -7,10 +7,10 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from services.payment.consumer import IDLE_SECONDS, NO_ROOM, TROUBLE_SECONDS, Rounds, worker_name
+from services.payment.consumer import IDLE_SECONDS, NO_ROOM, TROUBLE_SECONDS, Consumer, worker_name
 from services.payment.heartbeat import BEAT_SECONDS
 from services.payment.load_gateway import load_gateway
-from services.payment.pause import HOLD_SECONDS
+from services.payment.pause import PAUSE_POLL_SECONDS
 from services.payment.settle import Settler
 from services.processes.child import follow_parent, leave_signals_to_parent
 from shared.collector import tune_gc
@@ -20,8 +20,8 @@ from shared.logs import Logger, set_up_logs
 from shared.queue.port import Deliveries, EndOfQueue
 
 if TYPE_CHECKING:
-    from services.payment.heartbeat import Vitals
-    from services.payment.pause import Hold
+    from services.payment.heartbeat import Heartbeat
+    from services.payment.pause import Pause
     from shared.ledger.ledger import Ledger
     from shared.settings import Settings
 
@@ -34,28 +34,28 @@ class Assignment:
 
     Attributes:
         settings: The settings of the process that starts it.
-        vitals: Where it shows that it is alive.
+        heartbeat: Where it shows that it is alive.
         deliveries: Its end of the queue; None where RQ delivers.
         niceness: How far it stands back where processors are short.
-        hold: Makes it rest, where its supervisor may say so.
+        pause: Pauses it, where its supervisor may say so.
     """
 
     settings: Settings
-    vitals: Vitals
+    heartbeat: Heartbeat
     deliveries: Deliveries | None = None
     niceness: int = 0
-    hold: Hold | None = None
+    pause: Pause | None = None
 
 
 def main(assignment: Assignment) -> None:
     """Be a payment worker: what a supervisor starts as a process of its own."""
-    settings, vitals = assignment.settings, assignment.vitals
+    settings, heartbeat = assignment.settings, assignment.heartbeat
     try:
         leave_signals_to_parent()
         follow_parent()
         os.nice(assignment.niceness)
         set_up_logs(settings)
-        ledger, rounds = _prepare(settings, vitals)
+        ledger, consumer = _prepare(settings, heartbeat)
     except OrderlyError as error:
         log.warning("worker cannot start", error=str(error))
         raise SystemExit(error.exit_code) from None
@@ -64,32 +64,32 @@ def main(assignment: Assignment) -> None:
         raise SystemExit(NO_ROOM) from None
     tune_gc()
     if assignment.deliveries is not None:
-        vitals.ready()
-        consume(assignment.deliveries, rounds, vitals, assignment.hold)
+        heartbeat.ready()
+        consume(assignment.deliveries, consumer, heartbeat, assignment.pause)
     else:
         from services.payment.rq_worker import work  # noqa: PLC0415  RQ is slow to load
 
-        vitals.ready()
-        work(settings, ledger.ledger_id, rounds, vitals)
+        heartbeat.ready()
+        work(settings, ledger.ledger_id, consumer, heartbeat)
 
 
-def _prepare(settings: Settings, vitals: Vitals) -> tuple[Ledger, Rounds]:
+def _prepare(settings: Settings, heartbeat: Heartbeat) -> tuple[Ledger, Consumer]:
     """Get ready for work: with a gateway first, since without one there is nothing to wait for."""
     gateway = load_gateway(settings)
-    ledger = _wait_for_ledger(settings, vitals)
+    ledger = _wait_for_ledger(settings, heartbeat)
     settler = Settler(
         ledger,
         gateway,
         worker=worker_name(os.getpid()),
         batch_size=settings.batch_size,
         max_attempts=settings.max_attempts,
-        on_progress=vitals.working,
-        meter=vitals.meter,
+        on_progress=heartbeat.working,
+        meter=heartbeat.meter,
     )
-    return ledger, Rounds(ledger, settler, vitals, batch_size=settings.batch_size)
+    return ledger, Consumer(ledger, settler, heartbeat, batch_size=settings.batch_size)
 
 
-def _wait_for_ledger(settings: Settings, vitals: Vitals) -> Ledger:
+def _wait_for_ledger(settings: Settings, heartbeat: Heartbeat) -> Ledger:
     """Open the ledger as soon as it is there: its server may be away for longer than any start.
 
     Raises:
@@ -98,38 +98,38 @@ def _wait_for_ledger(settings: Settings, vitals: Vitals) -> Ledger:
     is_told = False
     while True:
         try:
-            return open_ledger(settings, create=False, pulse=vitals.pulse)
+            return open_ledger(settings, create=False, pulse=heartbeat.pulse)
         except LedgerUnavailable as error:
             if not is_told:
                 is_told = True
                 log.warning("worker waits for the ledger", error=str(error))
         until = time.monotonic() + TROUBLE_SECONDS
         while time.monotonic() < until:
-            vitals.waiting()
+            heartbeat.waiting()
             time.sleep(BEAT_SECONDS)
 
 
 def consume(
-    deliveries: Deliveries, rounds: Rounds, vitals: Vitals, hold: Hold | None = None
+    deliveries: Deliveries, consumer: Consumer, heartbeat: Heartbeat, pause: Pause | None = None
 ) -> None:
     """Take messages and settle what they point to, until the end mark comes.
 
-    Who shall rest does so with a message in hand, too: from then on nothing is settled.
+    Who is paused stops with a message in hand, too: from then on nothing is settled.
     """
     while True:
-        vitals.waiting()
+        heartbeat.waiting()
         try:
-            message = deliveries.receive(rounds.agenda.wait(IDLE_SECONDS))
+            message = deliveries.receive(consumer.schedule.wait(IDLE_SECONDS))
         except EndOfQueue:
             return
         except Exception:
             # The pipe, or what came through it: both are thrown away with this process.
             log.exception("queue failed")
             raise SystemExit(1) from None
-        while hold is not None and hold.is_on:
-            vitals.waiting()
-            time.sleep(HOLD_SECONDS)  # a lock to wait for might be held by one who was killed
+        while pause is not None and pause.is_on:
+            heartbeat.waiting()
+            time.sleep(PAUSE_POLL_SECONDS)  # a lock to wait for might be held by one who was killed
         if message is not None:
-            rounds.follow(message)
+            consumer.follow(message)
             deliveries.done()
-        rounds.come_back()
+        consumer.come_back()

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     import sqlalchemy as sa
 
-    from services.payment.heartbeat import Vitals
+    from services.payment.heartbeat import Heartbeat
     from services.pipeline.slots import Loss
     from services.pipeline.worker_stats import Crew
     from shared.errors import LedgerUnavailable
@@ -109,7 +109,7 @@ class Pipeline(ABC):
     @property
     @abstractmethod
     def is_paused(self) -> bool:
-        """Whether its consumers rest.
+        """Whether its consumers are paused.
 
         Raises:
             QueueUnavailable: Nobody knows.
@@ -117,7 +117,7 @@ class Pipeline(ABC):
 
     @abstractmethod
     def pause(self, *, is_wanted: bool) -> None:
-        """Have the consumers rest, or go on.
+        """Pause the consumers, or let them go on.
 
         Raises:
             QueueUnavailable: They cannot be told.
@@ -165,7 +165,7 @@ class Pipeline(ABC):
         self._shut()
 
     @abstractmethod
-    def _start_worker(self, slot: int, vitals: Vitals) -> SpawnProcess:
+    def _start_worker(self, slot: int, heartbeat: Heartbeat) -> SpawnProcess:
         """Start a worker's process."""
 
     @abstractmethod
@@ -235,7 +235,7 @@ class Pipeline(ABC):
                 settled=each.meter.settled,
                 started_at=now - int((time.monotonic() - each.started) * clock.SECOND),
                 seen_at=now,
-                partition=each.vitals.last_partition,
+                partition=each.heartbeat.last_partition,
             )
             for each in self.supervisor.workers
         ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from services.payment.pause import Hold
+from services.payment.pause import Pause
 from services.payment.worker import Assignment
 from services.pipeline.base import STOP_SECONDS, Pipeline
 from services.pipeline.worker_stats import Crew
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import sqlalchemy as sa
 
-    from services.payment.heartbeat import Vitals
+    from services.payment.heartbeat import Heartbeat
     from shared.ledger.ledger import Ledger
     from shared.settings import Settings
 
@@ -30,7 +30,7 @@ class LocalPipeline(Pipeline):
         self, ledger: Ledger, settings: Settings, *, run_id: str, niceness: int = 0
     ) -> None:
         super().__init__(ledger, settings, run_id=run_id, niceness=niceness)
-        self._hold = Hold(self.supervisor.context.RawValue("b", 0))
+        self._pause = Pause(self.supervisor.context.RawValue("b", 0))
         self.queue = LocalQueue(self.supervisor.context, ledger.ledger_id, settings.payment_workers)
 
     def crew(self, connection: sa.Connection | None) -> Crew:  # noqa: ARG002
@@ -40,11 +40,11 @@ class LocalPipeline(Pipeline):
     @property
     def is_paused(self) -> bool:
         """See the base class."""
-        return self._hold.is_on
+        return self._pause.is_on
 
     def pause(self, *, is_wanted: bool) -> None:
         """See the base class. Workers that come later share the flag, too."""
-        self._hold.set(is_on=is_wanted)
+        self._pause.set(is_on=is_wanted)
 
     def kill_worker(self, name: str | None) -> bool:
         """See the base class. Of several one that is settling is the most interesting."""
@@ -54,10 +54,10 @@ class LocalPipeline(Pipeline):
             self.supervisor.condemn(entry.pid)
         return bool(entries)
 
-    def _start_worker(self, slot: int, vitals: Vitals) -> SpawnProcess:
+    def _start_worker(self, slot: int, heartbeat: Heartbeat) -> SpawnProcess:
         deliveries = self.queue.renew(slot)
         return self.supervisor.employ(
-            slot, Assignment(self._settings, vitals, deliveries, self._niceness, self._hold)
+            slot, Assignment(self._settings, heartbeat, deliveries, self._niceness, self._pause)
         )
 
     def _dismiss(self, deadline: float) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import sqlalchemy as sa
 
-    from services.payment.heartbeat import Vitals
+    from services.payment.heartbeat import Heartbeat
     from shared.ledger.ledger import Ledger
     from shared.settings import Settings
 
@@ -83,9 +83,9 @@ class ScaledPipeline(Pipeline):
         """See the base class."""
         return self.queue.trouble
 
-    def _start_worker(self, slot: int, vitals: Vitals) -> SpawnProcess:
+    def _start_worker(self, slot: int, heartbeat: Heartbeat) -> SpawnProcess:
         return self.supervisor.employ(
-            slot, Assignment(self._settings, vitals, niceness=self._niceness)
+            slot, Assignment(self._settings, heartbeat, niceness=self._niceness)
         )
 
     def _dismiss(self, deadline: float) -> None:  # noqa: ARG002

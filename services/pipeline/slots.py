@@ -7,14 +7,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from shared.metrics import Meter
+from shared.resilience import Backoff
 
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
 
-    from services.payment.heartbeat import Vitals
+    from services.payment.heartbeat import Heartbeat
 
-_REST_LEAST = 0.1
-_REST_MOST = 2.0
 """Seconds between two tries to start a process that this machine has no room for."""
 
 
@@ -55,7 +54,7 @@ class Worker:
 
     slot: int
     process: SpawnProcess
-    vitals: Vitals
+    heartbeat: Heartbeat
     started: float = field(default_factory=time.monotonic)
     restarts: int = 0
     false_starts: int = 0
@@ -63,24 +62,19 @@ class Worker:
     beats: int = 0
     beat_at: float = field(default_factory=time.monotonic)
     vacancy: Vacancy | None = None
-    rest: float = 0.0
+    backoff: Backoff = field(default_factory=lambda: Backoff(least=0.1))
 
     @property
     def meter(self) -> Meter:
         """What this slot's processes have measured, the present one and those before it."""
         total = Meter()
         total.add(self.before)
-        total.add(self.vitals.meter)
+        total.add(self.heartbeat.meter)
         return total
 
     @property
     def state(self) -> str:
         """What it is doing, in a word."""
-        if not self.vitals.is_ready:
+        if not self.heartbeat.is_ready:
             return "starting"
-        return "idle" if self.vitals.partition is None else "settling"
-
-    def put_off(self) -> float:
-        """Say how many seconds to wait before the next try to start a process."""
-        self.rest = min(_REST_MOST, self.rest * 2 or _REST_LEAST)
-        return self.rest
+        return "idle" if self.heartbeat.partition is None else "settling"

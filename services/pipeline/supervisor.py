@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from services.payment import worker as payment
 from services.payment.consumer import NO_ROOM
-from services.payment.heartbeat import Vitals
+from services.payment.heartbeat import Heartbeat
 from services.pipeline.slots import Loss, Vacancy, Worker
 from services.processes.fork_server import WorkerProcess, reap
 from services.processes.signals import withheld
@@ -41,14 +41,14 @@ class Supervisor:
     """Workers of one process tree.
 
     Args:
-        start: Starts a process for a slot, given its vitals, by ``employ``.
+        start: Starts a process for a slot, given its heartbeat, by ``employ``.
         stall_after: Seconds without a sign of life after which a worker is stuck.
         on_loss: Told of every worker that ended unasked, after it was replaced.
     """
 
     def __init__(
         self,
-        start: Callable[[int, Vitals], SpawnProcess],
+        start: Callable[[int, Heartbeat], SpawnProcess],
         *,
         stall_after: float,
         on_loss: Callable[[Loss], None],
@@ -71,7 +71,7 @@ class Supervisor:
         """
         for slot in range(count):
             try:
-                process, vitals = self._launch(slot)
+                process, heartbeat = self._launch(slot)
             except QueueUnavailable:
                 raise
             except OSError as error:
@@ -79,7 +79,7 @@ class Supervisor:
                     f"payment worker {slot} cannot be started: {error.strerror}; see to the limits "
                     "of this machine, or start fewer with --workers"
                 ) from None
-            self.workers.append(Worker(slot, process, vitals))
+            self.workers.append(Worker(slot, process, heartbeat))
 
     def employ(self, slot: int, assignment: payment.Assignment) -> SpawnProcess:
         """Start a worker's process for a slot; to be called by ``start``."""
@@ -129,7 +129,7 @@ class Supervisor:
     @property
     def is_useless(self) -> bool:
         """Whether it has workers, and not one of them is ready."""
-        return bool(self.workers) and not any(each.vitals.is_ready for each in self.workers)
+        return bool(self.workers) and not any(each.heartbeat.is_ready for each in self.workers)
 
     def condemn(self, pid: int) -> None:
         """Have a worker killed by the thread that watches: it alone knows whose the pid is."""
@@ -161,34 +161,35 @@ class Supervisor:
                 if worker.process.pid == pid:
                     worker.process.kill()
 
-    def _launch(self, slot: int) -> tuple[SpawnProcess, Vitals]:
-        vitals = Vitals(self.context.RawArray("Q", Vitals.SIZE))
-        return self._start(slot, vitals), vitals
+    def _launch(self, slot: int) -> tuple[SpawnProcess, Heartbeat]:
+        heartbeat = Heartbeat(self.context.RawArray("Q", Heartbeat.SIZE))
+        return self._start(slot, heartbeat), heartbeat
 
     def _silence(self, worker: Worker, now: float) -> float:
         """Seconds without a sign of life."""
-        if worker.vitals.beats != worker.beats:
-            worker.beats = worker.vitals.beats
+        if worker.heartbeat.beats != worker.beats:
+            worker.beats = worker.heartbeat.beats
             worker.beat_at = now
         return now - worker.beat_at
 
     def _patience(self, worker: Worker) -> float:
-        if worker.vitals.is_ready:
+        if worker.heartbeat.is_ready:
             return self._stall_after
         return max(self._stall_after, BOOT_SECONDS)
 
     def _replace(self, worker: Worker, why: str, is_fault: bool) -> None:  # noqa: FBT001
-        culprit = worker.vitals.partition if is_fault else None
-        if worker.vitals.is_ready:
-            worker.false_starts, worker.rest = 0, 0.0
+        culprit = worker.heartbeat.partition if is_fault else None
+        if worker.heartbeat.is_ready:
+            worker.false_starts = 0
+            worker.backoff.reset()
         elif is_fault:
             worker.false_starts += 1
             if worker.false_starts > FALSE_STARTS:
                 raise WorkersFailed(f"payment workers end before they are ready: {why}")
         worker.before = worker.meter
-        worker.vitals = Vitals([0] * Vitals.SIZE)
-        rest = worker.put_off() if worker.process.exitcode == NO_ROOM else 0.0
-        worker.vacancy = Vacancy(Loss(worker.slot, culprit, why), time.monotonic() + rest)
+        worker.heartbeat = Heartbeat([0] * Heartbeat.SIZE)
+        wait = worker.backoff.grow() if worker.process.exitcode == NO_ROOM else 0.0
+        worker.vacancy = Vacancy(Loss(worker.slot, culprit, why), time.monotonic() + wait)
         self._fill(worker, worker.vacancy)
 
     def _fill(self, worker: Worker, vacancy: Vacancy) -> None:
@@ -197,7 +198,7 @@ class Supervisor:
             return
         lost_pid, loss = worker.process.pid, vacancy.loss
         try:
-            worker.process, worker.vitals = self._launch(worker.slot)
+            worker.process, worker.heartbeat = self._launch(worker.slot)
         except (OSError, RuntimeError, MemoryError) as error:
             if not vacancy.is_told:
                 log.warning(
@@ -208,7 +209,7 @@ class Supervisor:
                     error=f"{type(error).__name__}: {error}",
                 )
             vacancy.is_told = True
-            vacancy.again_at = time.monotonic() + worker.put_off()
+            vacancy.again_at = time.monotonic() + worker.backoff.grow()
             return
         worker.restarts += 1  # not before: who reports it names the process that is there
         worker.vacancy = None

@@ -1,4 +1,4 @@
-"""What a service tells the workers of redis mode beside their orders: rest, go on, die.
+"""What a service tells the workers of redis mode beside their orders: pause, go on, die.
 
 For a show: a worker listens only if it runs with CHAOS=1. Nothing here touches an order, and what
 was said is forgotten by itself, so that it cannot outlast the show.
@@ -46,7 +46,7 @@ class Controls:
         self._killed = own_key(ledger_id, "chaos")
 
     def pause(self, *, is_wanted: bool) -> None:
-        """Have the workers rest, or go on.
+        """Pause the workers, or let them go on.
 
         Raises:
             QueueUnavailable: Redis is away.
@@ -58,7 +58,7 @@ class Controls:
                 redis.delete(self._paused)
 
     def is_paused(self) -> bool:
-        """Whether workers are to rest.
+        """Whether workers are paused.
 
         Raises:
             QueueUnavailable: Redis is away.

@@ -91,7 +91,7 @@ def diagnose(error: Exception) -> Ailment:
             return Ailment("MOVED", text)
         case RedisError() | RedisClusterException():
             return _of_a_server(code, words)
-    return Ailment("STRANGE", f"answers what is no answer ({type(error).__name__}: {words})")
+    return Ailment("REFUSED", f"answers what is no answer ({type(error).__name__}: {words})")
 
 
 def _of_a_server(code: str, words: str) -> Ailment:

@@ -23,6 +23,7 @@ from shared.queue.redis_errors import Ailment, diagnose
 from shared.queue.redis_keys import on_its_way
 from shared.queue.redis_monitor import Watch, look_after
 from shared.queue.redis_sending import SendingEnd
+from shared.resilience import Backoff
 from shared.schema import Message, encode_nudge
 
 if TYPE_CHECKING:
@@ -40,8 +41,7 @@ START_SECONDS = 15.0
 _PATIENCE = 0.1
 """How long a sender of orders waits for another one that may be waiting for Redis."""
 
-_REST_LEAST = 0.1
-_REST_MOST = 2.0
+_LOOK_SECONDS = 0.1
 
 log = Logger("queue")
 
@@ -65,8 +65,8 @@ class RedisQueue(OrderQueue):
         self._owed: set[int] = set()
         # Partitions that may be marked as having a message on its way, and have none.
         self._unsure: set[int] = set()
-        self._rest = 0.0
-        self._rests_until = 0.0
+        self._backoff = Backoff(least=_LOOK_SECONDS)
+        self._tries_again_at = 0.0
         self._was_well = threading.Event()
         self._gives_up_at = time.monotonic() + START_SECONDS
         self._asks_at = 0.0
@@ -83,7 +83,7 @@ class RedisQueue(OrderQueue):
             # Where a nudge is owed the journal will be read anyway.
             wanted = [each for each in messages if each.partition not in self._owed]
         # While Redis is away `flush` asks for it. Those who take orders in are not kept from that.
-        if self._rest or not self._sending.acquire(timeout=_PATIENCE):
+        if self._backoff.seconds or not self._sending.acquire(timeout=_PATIENCE):
             self._owe(wanted)
             return
         try:
@@ -110,7 +110,7 @@ class RedisQueue(OrderQueue):
 
     def depth(self) -> int:
         """See the port; 0 while Redis is away."""
-        if self._rest:
+        if self._backoff.seconds:
             return 0
         try:
             return self._end().depth()
@@ -147,7 +147,7 @@ class RedisQueue(OrderQueue):
         now = time.monotonic()
         if self._was_well.is_set() or now < self._asks_at:
             return
-        self._asks_at = now + _REST_LEAST
+        self._asks_at = now + _LOOK_SECONDS
         try:
             look_after(self._line, self._ledger_id)
         except Exception as error:  # noqa: BLE001  whatever a server or a proxy makes of it
@@ -212,7 +212,7 @@ class RedisQueue(OrderQueue):
         """Send what there is room for; owe nudges for the rest."""
         if not messages:
             return
-        if time.monotonic() < self._rests_until:
+        if time.monotonic() < self._tries_again_at:
             self._owe(messages)
             return
         try:
@@ -221,12 +221,11 @@ class RedisQueue(OrderQueue):
             # Whatever it did take: what it should have taken is in the journal.
             left = messages
             self._line.mend(error)
-            self._rest = min(_REST_MOST, self._rest * 2 or _REST_LEAST)
-            self._rests_until = time.monotonic() + self._rest
+            self._tries_again_at = time.monotonic() + self._backoff.grow()
             self._note("sending", diagnose(error))
         else:
-            if self._rest:
-                self._rest = 0.0
+            if self._backoff.seconds:
+                self._backoff.reset()
                 self._note("sending", None)
         self._owe(left)
 

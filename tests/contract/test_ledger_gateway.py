@@ -127,10 +127,10 @@ def test_the_ledgers_own_gateway_is_handed_the_order_itself(new_ledger: NewLedge
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(LedgerGateway, "charge", charge)
         worker = settler(ledger, FaultyGateway(LedgerGateway(), 0, 0, 1))
-        work = worker.prepare(0)
-        assert work is not None
-        worker.decide(work, time.monotonic() + 60)
-    assert asked[0].order is next(work.orders())[0]
+        batch = worker.prepare(0)
+        assert batch is not None
+        worker.decide(batch, time.monotonic() + 60)
+    assert asked[0].order is next(batch.orders())[0]
 
 
 @pytest.mark.parametrize(

@@ -61,10 +61,10 @@ def test_a_partition_that_waits_is_left_alone_until_its_time(new_ledger: NewLedg
         soon = clock.now_us() + 1_900_000
         connection.execute(tables.cursors.update().values(retry_at=soon))
     gateway = Scripted()
-    stint = settler(ledger, gateway).settle_partition(0)
-    assert stint.settled == 0
-    assert stint.due is not None
-    assert stint.due <= time.monotonic() + 1.9
+    visit = settler(ledger, gateway).settle_partition(0)
+    assert visit.settled == 0
+    assert visit.due is not None
+    assert visit.due <= time.monotonic() + 1.9
     assert gateway.asked == []
 
 

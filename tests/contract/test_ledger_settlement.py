@@ -25,8 +25,8 @@ def test_orders_are_paid_in_their_order_as_far_as_the_money_goes(new_ledger: New
     ledger = new_ledger(partitions=1, opening_balance=1000)
     amounts = [400, 700, 600, 0, 1]
     take_in(ledger, [order(f"o-{n}", amount=amount) for n, amount in enumerate(amounts)])
-    stint = settler(ledger).settle_partition(0)
-    assert (stint.settled, stint.due) == (5, None)
+    visit = settler(ledger).settle_partition(0)
+    assert (visit.settled, visit.due) == (5, None)
     books = books_of(ledger)
     assert list(books.status.values()) == ["paid", "declined", "paid", "paid", "declined"]
     assert books.balance == {("c-1", "USD"): 0}
@@ -72,8 +72,8 @@ def test_a_forged_message_settles_what_the_journal_holds(new_ledger: NewLedger) 
     forged = json.loads(message.body)
     forged["orders"][0]["items"][0]["unit_price"] = 1
     gateway = Scripted()
-    stint = settler(ledger, gateway).settle(json.dumps(forged, separators=(",", ":")).encode())
-    assert stint[:3] == (Delivery.FORGED, 0, 1)
+    visit = settler(ledger, gateway).settle(json.dumps(forged, separators=(",", ":")).encode())
+    assert visit[:3] == (Delivery.FORGED, 0, 1)
     assert [charge.amount for charge in gateway.asked] == [700]
     assert books_of(ledger).balance == {("c-1", "USD"): 300}
 

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 
 OPENING_BALANCE = 1000
 TRANSIENT, PERMANENT = 0.35, 0.15
-STRANGE = {Delivery.FORGED, Delivery.FOREIGN, Delivery.UNREADABLE}
+REFUSED = {Delivery.FORGED, Delivery.FOREIGN, Delivery.UNREADABLE}
 
 partitions = st.integers(0, PARTITIONS - 1)
 turns = st.integers(0, 1)
@@ -104,7 +104,7 @@ class Pipeline(RuleBasedStateMachine):
     @rule(turn=turns, age=ages)
     def deliver(self, turn: int, age: int) -> None:
         message = self.messages[-1 - age % len(self.messages)]
-        assert self.settlers[turn].settle(message).delivery not in STRANGE
+        assert self.settlers[turn].settle(message).delivery not in REFUSED
 
     @rule(turn=turns, age=ages, forge=st.sampled_from(list(FORGERIES)))
     def deliver_a_forgery(self, turn: int, age: int, forge: Forge) -> None:
@@ -124,8 +124,8 @@ class Pipeline(RuleBasedStateMachine):
     @rule(turn=turns, partition=partitions)
     def prepare(self, turn: int, partition: int) -> None:
         settler = self.settlers[turn]
-        if (work := settler.prepare(partition)) is not None:
-            self.prepared.append(settler.decide(work, time.monotonic() + 60))
+        if (batch := settler.prepare(partition)) is not None:
+            self.prepared.append(settler.decide(batch, time.monotonic() + 60))
 
     @rule(age=ages)
     def write_what_was_prepared(self, age: int) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # Of the classes 08 to XX: connection, read-only, rights, resources, locks, operator, system, bugs;
 # and of class 22 what only statements can be at fault for, and not the values in them.
-WEATHER = (
+OUTAGES = (
     *("22007", "22012", "22023", "2200G", "22P02", "22P03"),
     *("08006", "0A000", "21000", "25006", "25P02", "28000", "40001", "40P01", "42501", "42P01"),
     *("53100", "53200", "53300", "54001", "55006", "55P03", "57014", "57P03", "58000", "58030"),
@@ -74,11 +74,11 @@ def test_whatever_the_database_says_that_is_not_about_the_data_no_order_dies_of_
         running.stdin.write("".join(texts[:100]))
         running.stdin.flush()
         command.until_settled(100)
-        connection.execute("INSERT INTO weather VALUES (%s)", (list(WEATHER),))
+        connection.execute("INSERT INTO weather VALUES (%s)", (list(OUTAGES),))
         running.stdin.write("".join(texts[100:]))
         running.stdin.flush()
         eventually(
-            lambda: command.count("SELECT last_value FROM strokes") > len(WEATHER),
+            lambda: command.count("SELECT last_value FROM strokes") > len(OUTAGES),
             what="all kinds of trouble",
             within=60,
         )

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, cast
 from rq import SimpleWorker
 
 from services.payment.consumer import IDLE_SECONDS
-from services.payment.heartbeat import Vitals
+from services.payment.heartbeat import Heartbeat
 from services.payment.next_batch import Delivery
-from services.payment.rq_backoff import Rest
 from services.payment.rq_job import PaymentJob, PaymentQueue, at_work
+from services.payment.rq_outage import RedisOutage
 from services.payment.rq_worker import PaymentWorker
 from shared.queue.port import Deliveries
 from shared.queue.redis_connection import Line, connect
@@ -29,7 +29,7 @@ from tests.support.queues import LEDGER
 if TYPE_CHECKING:
     from rq.job import Job
 
-    from services.payment.consumer import Rounds
+    from services.payment.consumer import Consumer
 
 
 class _Settled:
@@ -39,7 +39,7 @@ class _Settled:
         return Delivery.FRESH
 
 
-_SETTLED = cast("Rounds", _Settled())
+_SETTLED = cast("Consumer", _Settled())
 
 
 class RedisDeliveries(Deliveries):
@@ -57,11 +57,11 @@ class RedisDeliveries(Deliveries):
         if self._worker is None:
             line = Line(self._url)
             queue = rq_queue(line.open(), self._ledger_id, PaymentQueue, PaymentJob)
-            vitals = Vitals([0] * Vitals.SIZE)
+            heartbeat = Heartbeat([0] * Heartbeat.SIZE)
             stop = threading.Event()
-            rest = Rest(vitals, stop, line)
+            outage = RedisOutage(heartbeat, stop, line)
             self._worker = PaymentWorker(
-                queue, self._ledger_id, _SETTLED, vitals, rest, stop, threading.Event()
+                queue, self._ledger_id, _SETTLED, heartbeat, outage, stop, threading.Event()
             )
         return self._worker
 

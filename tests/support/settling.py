@@ -57,9 +57,9 @@ def settler(
 
 def work_out(worker: Settler) -> Settlement:
     """Let a worker prepare a settlement of partition 0, and not write it."""
-    work = worker.prepare(0)
-    assert work is not None
-    return worker.decide(work, time.monotonic() + 60)
+    batch = worker.prepare(0)
+    assert batch is not None
+    return worker.decide(batch, time.monotonic() + 60)
 
 
 def cursor(ledger: Ledger, partition: int = 0) -> Cursor:

@@ -38,18 +38,18 @@ def test_a_loop_survives_what_it_does_not_know_and_says_it_once(
     assert "SystemExit: 3" in second["exception"]
 
 
-def test_it_rests_longer_each_time_until_a_step_goes_well() -> None:
+def test_it_waits_longer_each_time_until_a_step_goes_well() -> None:
     mishaps = Mishaps(Logger("test"), "step failed")
-    rests = []
+    waits = []
     for _ in range(10):
         survive(mishaps, OSError("again"))
-        rests.append(mishaps.rest)
-    assert rests == sorted(rests)
-    assert rests[0] < 0.1
-    assert rests[-1] == 2
+        waits.append(mishaps.backoff.seconds)
+    assert waits == sorted(waits)
+    assert waits[0] < 0.1
+    assert waits[-1] == 2
     assert mishaps.latest == "OSError: again"
     survive(mishaps, None)
-    assert not mishaps.rest
+    assert not mishaps.backoff.seconds
 
 
 def test_what_is_known_and_a_ctrl_c_get_through() -> None:
@@ -57,4 +57,4 @@ def test_what_is_known_and_a_ctrl_c_get_through() -> None:
     for error in (KeyError("known"), KeyboardInterrupt()):
         with pytest.raises(type(error)):
             survive(mishaps, error)
-    assert not mishaps.rest
+    assert not mishaps.backoff.seconds

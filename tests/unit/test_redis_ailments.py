@@ -44,7 +44,7 @@ from shared.queue.redis_errors import diagnose
         (exceptions.ResponseError("unknown command 'BLMOVE'"), "AWAY", "'BLMOVE'", True),
         (exceptions.TimeoutError("Timeout reading from socket"), "AWAY", "Timeout", False),
         (exceptions.RedisClusterException("no node"), "AWAY", "no node", False),
-        (KeyError("redis_version"), "STRANGE", "KeyError: 'redis_version'", False),
+        (KeyError("redis_version"), "REFUSED", "KeyError: 'redis_version'", False),
         (exceptions.ConnectionError(""), "AWAY", "ConnectionError", False),
     ],
 )
