@@ -106,10 +106,10 @@ def _flood(port: int, orders: int) -> float:
         time.sleep(0.05)
 
 
-def _ask(port: int, path: str, wish: dict[str, int] | None = None) -> Any:  # noqa: ANN401
+def _ask(port: int, path: str, body: dict[str, int] | None = None) -> Any:  # noqa: ANN401
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}{path}",
-        None if wish is None else json.dumps(wish).encode(),
+        None if body is None else json.dumps(body).encode(),
         {"content-type": "application/json"},
     )
     with urllib.request.urlopen(request) as answer:

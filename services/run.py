@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from services.conclusion import Conclusion
 from services.payment.load_gateway import load_gateway
 from services.pipeline.select import new_pipeline
-from services.pipeline.stall import Abandoned, Standstill
+from services.pipeline.stall import Abandoned, StallDetector
 from services.processes.signals import StopRequests
-from services.producer.batcher import Feed
+from services.producer.batcher import Batcher
 from services.producer.intake import Intake
 from services.producer.reader import Reader
 from services.producer.rejects import Rejects
@@ -127,9 +127,9 @@ class _Run:
         )
         self._pipeline = new_pipeline(ledger, settings, run_id=run_id)
         intake = Intake(ledger, self._pipeline.queue, settings, run_id=run_id)
-        self._feed = Feed(intake, self._rejects, stop.drain)
+        self._batcher = Batcher(intake, self._rejects, stop.drain)
         self._reader = Reader(
-            self._feed,
+            self._batcher,
             inputs,
             orders=plan.orders,
             seed=plan.seed or 0,
@@ -173,7 +173,7 @@ class _Run:
 
     def _wait(self) -> None:
         """Watch over the pipeline until everything is settled."""
-        standstill = Standstill()
+        stall = StallDetector()
         while True:
             is_done = self._reader.is_done
             places = self._asker.ask(positions)
@@ -185,8 +185,8 @@ class _Run:
                 return
             if self._stop.abort.is_set():
                 raise Abandoned("stopped at once; the next run settles what is open")
-            state = [place.cursor for place in places], self._feed.received
-            standstill.observe(state, waiting)
+            state = [place.cursor for place in places], self._batcher.received
+            stall.observe(state, waiting)
             self._show("draining" if self._stop.drain.is_set() else "running")
             self._pipeline.watch(TICK_SECONDS)
             self._pipeline.check()
@@ -196,7 +196,7 @@ class _Run:
         if not self._plan.settles:
             return 0
         before = self._before.places[place.partition].head
-        return max(before, self._feed.ends.get(place.partition, 0))
+        return max(before, self._batcher.ends.get(place.partition, 0))
 
     def _show(self, phase: str) -> None:
         if phase == "draining":
@@ -208,7 +208,7 @@ class _Run:
         now.paid -= before.paid
         now.declined -= before.declined
         now.dead -= before.dead
-        self._display.update(Progress(self._reader.share, self._feed.received, now, phase))
+        self._display.update(Progress(self._reader.share, self._batcher.received, now, phase))
 
     def _is_lonely(self) -> bool:
         """Whether this run waits for workers elsewhere, and there are none."""
@@ -227,9 +227,9 @@ class _Run:
 
     def _conclude(self, finished: Finished, *, is_abandoned: bool) -> None:
         """Count what became of this run's orders, and prove it."""
-        report, feed = self._report, self._feed
-        report.received, report.created = feed.received, feed.created
-        report.duplicates, report.rejected = feed.duplicates, feed.rejected
+        report, batcher = self._report, self._batcher
+        report.received, report.created = batcher.received, batcher.created
+        report.duplicates, report.rejected = batcher.duplicates, batcher.rejected
         if not self._plan.settles:
             report.orders_per_second = round(report.received / max(report.seconds, 0.001), 1)
             return

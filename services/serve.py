@@ -1,6 +1,6 @@
 """``orderly serve``: orders over HTTP, and in local mode the pipeline that pays them.
 
-The main thread supervises the workers; HTTP has a thread of its own, and so has the door.
+The main thread supervises the workers; HTTP has a thread of its own, and so has intake.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from services.http.server import HttpServer, bind
 from services.http.verifier import Prover
 from services.payment.load_gateway import load_gateway
 from services.pipeline.select import new_pipeline
-from services.pipeline.stall import Abandoned, Standstill
+from services.pipeline.stall import Abandoned, StallDetector
 from services.processes.signals import StopRequests
-from services.producer.group_commit import PATIENCE, Door
+from services.producer.group_commit import PATIENCE, GroupCommit
 from services.producer.intake import Intake
 from services.run import new_run_id
 from services.timed_queries import ENDING, Asker
@@ -53,7 +53,7 @@ TROUBLE_SECONDS = 6.0
 """How long requests under way may take to finish where the ledger is away: they wait for that."""
 
 NICENESS = 5
-"""Senders wait for the door, and nobody waits for a worker: of two the door goes first."""
+"""Senders wait for intake, and nobody waits for a worker: of two intake goes first."""
 
 
 def serve(settings: Settings, say: Say) -> bool:
@@ -102,10 +102,10 @@ class _Service:
         metrics = Metrics(asked, self._pipeline, settings.queue_mode)
         queue, hear = self._pipeline.queue, self._pipeline.hear
         intake = Intake(ledger, queue, settings, run_id=run_id, hear=hear)
-        self._door = Door(intake, metrics.intake.block)
-        metrics.intake.count_waiting(lambda: self._door.waiting)
+        self._group_commit = GroupCommit(intake, metrics.intake.block)
+        metrics.intake.count_waiting(lambda: self._group_commit.waiting)
         app = new_app(settings)
-        orders = Orders(self._door, intake, self._reading, metrics.intake)
+        orders = Orders(self._group_commit, intake, self._reading, metrics.intake)
         app.include_router(orders.router)
         app.include_router(orders_router(self._reading))
         app.include_router(dead_router(self._reading, self._pipeline.queue))
@@ -127,14 +127,14 @@ class _Service:
             listener,
             Room(settings.payment_workers),
             keep_alive=settings.http_keep_alive,
-            each_second=self._door.expire,
+            each_second=self._group_commit.expire,
         )
 
     def run(self) -> bool:
         """Serve, drain and end; say whether everything that was accepted is settled."""
         try:
             self._pipeline.start()
-            self._door.open()
+            self._group_commit.open()
             tune_gc()
             self._server.start()
             self._live.start()
@@ -159,9 +159,9 @@ class _Service:
 
     def _announce(self) -> None:
         settings = self._settings
-        crew = f"{settings.payment_workers} workers" if settings.payment_workers else "no workers"
+        who = f"{settings.payment_workers} workers" if settings.payment_workers else "no workers"
         self._say(
-            f"serving on {self._server.url} ({settings.queue_mode} mode, {crew}); "
+            f"serving on {self._server.url} ({settings.queue_mode} mode, {who}); "
             "Ctrl-C settles and ends"
         )
         self._say(f"ledger {self._ledger.name}")
@@ -183,7 +183,7 @@ class _Service:
         """Let requests under way end, then settle what was accepted, if nobody else will."""
         rest = "settling what was accepted" if self._pipeline.is_alone else "ending requests"
         self._say(f"{rest}; a second signal stops at once")
-        self._door.is_closing = True
+        self._group_commit.is_closing = True
         self._generator.close()
         if self._settings.chaos:
             with suppress(QueueUnavailable):
@@ -198,29 +198,29 @@ class _Service:
                 and (self._pipeline.trouble is None or time.monotonic() < until)
             )
         )
-        self._door.close()
+        self._group_commit.close()
         if not self._pipeline.is_alone:
             return
         ends = {place.partition: place.head for place in self._asker.ask(positions, ENDING)}
-        standstill = Standstill()
+        stall = StallDetector()
 
         def is_unsettled() -> bool:
             places = self._asker.ask(positions)
             waiting = [place for place in places if place.cursor < ends[place.partition]]
-            standstill.observe([place.cursor for place in places], waiting)
+            stall.observe([place.cursor for place in places], waiting)
             return bool(waiting)
 
         self._watch(is_unsettled)
 
     def _doing(self) -> dict[str, Any]:
         """What the page shows beside what is counted."""
-        return {"waiting": self._door.waiting, "generator": self._generator.progress}
+        return {"waiting": self._group_commit.waiting, "generator": self._generator.progress}
 
     def _away(self) -> str | None:
         return self._pipeline.queue_trouble
 
     def _trouble(self) -> str | None:
-        return STOPPING if self._door.is_closing else self._pipeline.trouble
+        return STOPPING if self._group_commit.is_closing else self._pipeline.trouble
 
 
 def _is_loopback(host: str) -> bool:

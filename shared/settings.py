@@ -202,7 +202,7 @@ class Settings(BaseModel):
     ] = ""
     http_keep_alive: Annotated[
         int,
-        Field(ge=1, le=3600, description="seconds that a connection may rest between requests"),
+        Field(ge=1, le=3600, description="seconds that a connection may be idle between requests"),
     ] = 150
     api_token: Annotated[
         SecretStr,

@@ -31,7 +31,7 @@ _MAGIC = {
     b"\xfe\xff": "UTF-16",
 }
 SHORT = 4096
-"""Bytes that are enough for a wish of a few fields."""
+"""Bytes that are enough for a request of a few fields."""
 
 
 def require_type(request: Request, types: set[str]) -> None:

@@ -4,7 +4,7 @@ Whoever connects costs a file descriptor until it leaves, and some never say a w
 body must come at some pace, and an answer be read at one. Where as many are open as there may be,
 those that have kept us waiting longest make room for new ones.
 
-They are uvicorn's, which has no deadline but the one for a connection that rests.
+They are uvicorn's, which has no deadline but the one for a connection that is idle.
 """
 
 from __future__ import annotations
@@ -68,12 +68,12 @@ class Connections:
     def add(self, newest: _Connection) -> None:
         """Take one in, and make room for it: at the cost of those that wait for their senders.
 
-        First those go that rest, and of all those that have done so for longest. Where everybody
-        waits for us the new one goes.
+        First those go that are idle, and of all those that have done so for longest. Where
+        everybody waits for us the new one goes.
         """
         if len(self._open) >= self._most:
             waiting = [each for each in self._open if each.is_evictable]
-            waiting.sort(key=lambda each: (not each.is_resting, each.waiting_since))
+            waiting.sort(key=lambda each: (not each.is_idle, each.waiting_since))
             for each in waiting[:_EVICTED] or [newest]:
                 self.discard(each)
                 each.evict()
@@ -128,7 +128,7 @@ class _Connection(HttpToolsProtocol):
         self._answered_at = time.monotonic()
         super().on_response_complete()
         if self._is_in_head:
-            self._unset_keepalive_if_required()  # the next request has begun: it is not at rest
+            self._unset_keepalive_if_required()  # the next request has begun: it is not idle
         if self._held and not self.transport.is_closing():
             self.flow.pause_reading()
             self.loop.call_soon(self._feed_held)
@@ -175,13 +175,13 @@ class _Connection(HttpToolsProtocol):
 
     def evict(self) -> None:
         """Make room for others."""
-        if self.is_resting and self.cycle is not None:
+        if self.is_idle and self.cycle is not None:
             self.transport.close()
         else:
             self._refuse(Problem("too-many-connections"))
 
     @property
-    def is_resting(self) -> bool:
+    def is_idle(self) -> bool:
         """Whether there is no request that has begun and is not answered."""
         return not self._is_in_head and (self.cycle is None or self.cycle.response_complete)
 
@@ -225,7 +225,7 @@ class _Connection(HttpToolsProtocol):
                 self._refuse(Problem("head-too-large", f"it has more than {HEAD_BYTES:,} bytes"))
 
     def _expire(self, why: str) -> None:
-        if self.is_resting:
+        if self.is_idle:
             self.transport.close()
         else:
             self._refuse(Problem("too-slow", why))

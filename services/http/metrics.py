@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
     from prometheus_client.metrics_core import Metric
 
-    from services.pipeline.worker_stats import Crew
+    from services.pipeline.worker_stats import WorkerStats
     from shared.ledger.ledger import Ledger
     from shared.ledger.totals import Totals
     from shared.metrics import Histogram
@@ -49,7 +49,7 @@ class Pipeline(Protocol):
 
     nudges: int
 
-    def crew(self, connection: sa.Connection | None) -> Crew | None:
+    def worker_stats(self, connection: sa.Connection | None) -> WorkerStats | None:
         """Sum up the payment workers that can be seen, without the ledger if need be."""
 
     @property
@@ -62,7 +62,7 @@ class Pipeline(Protocol):
 
 
 class IntakeMetrics:
-    """What is measured at the door and in front of it."""
+    """What is measured at the intake and in front of it."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
@@ -102,7 +102,7 @@ class IntakeMetrics:
         self._by_response: dict[tuple[str, int], tuple[Counter, PrometheusHistogram]] = {}
 
     def count_waiting(self, waiting: Callable[[], int]) -> None:
-        """Show how many orders wait at the door whenever somebody asks."""
+        """Show how many orders wait for intake whenever somebody asks."""
         gauge = Gauge(
             "orderly_intake_waiting_orders",
             "Orders whose senders wait for the commit that accepts them.",
@@ -136,7 +136,7 @@ class Metrics:
     """Everything there is to scrape.
 
     Attributes:
-        intake: What the door measures.
+        intake: What intake measures.
     """
 
     def __init__(self, ledger: Ledger, pipeline: Pipeline, mode: str) -> None:
@@ -170,17 +170,17 @@ class _Collector:
         try:
             with self._ledger.database.read() as connection:
                 found = totals(connection)
-                crew = self._pipeline.crew(connection)
+                stats = self._pipeline.worker_stats(connection)
         except LedgerUnavailable:
-            found, crew = None, self._pipeline.crew(None)
+            found, stats = None, self._pipeline.worker_stats(None)
         up = "1 while the ledger can be read."
         yield GaugeMetricFamily("orderly_ledger_up", up, int(found is not None))
         carries = "1 while the queue carries: in redis mode, while Redis does all that is needed."
         yield GaugeMetricFamily("orderly_queue_up", carries, int(not self._pipeline.queue_trouble))
         if found is not None:
             yield from self._of_the_ledger(found)
-        if crew is not None:
-            yield from _of_the_crew(crew)
+        if stats is not None:
+            yield from _of_workers(stats)
         yield GaugeMetricFamily(
             "orderly_queue_depth", "Messages on the queue.", self._pipeline.depth
         )
@@ -229,35 +229,38 @@ class _Collector:
         )
 
 
-def _of_the_crew(crew: Crew) -> Iterator[Metric]:
+def _of_workers(stats: WorkerStats) -> Iterator[Metric]:
     workers = GaugeMetricFamily("orderly_workers", "Payment workers alive.", labels=["state"])
-    for state, count in crew.states.items():
+    for state, count in stats.states.items():
         workers.add_metric([state], count)
     yield workers
     yield CounterMetricFamily(
         "orderly_workers_replaced",
         "Workers that died or got stuck, and were replaced.",
-        crew.replaced,
+        stats.replaced,
     )
     deliveries = CounterMetricFamily(
         "orderly_deliveries", "Messages by what they turned out to be.", labels=["kind"]
     )
     for kind in DELIVERIES:
-        deliveries.add_metric([kind], crew.meter.counters[kind])
+        deliveries.add_metric([kind], stats.meter.counters[kind])
     yield deliveries
     yield CounterMetricFamily(
         "orderly_gateway_retries",
         "Attempts after which an order had to wait.",
-        crew.meter.counters["retries"],
+        stats.meter.counters["retries"],
     )
     yield _histogram(
         "orderly_settlement_latency_seconds",
         "From the acceptance of an order to its settlement.",
-        crew.meter.latency,
+        stats.meter.latency,
         clock.SECOND,
     )
     yield _histogram(
-        "orderly_settlement_batch_orders", "Orders per settling transaction.", crew.meter.batches, 1
+        "orderly_settlement_batch_orders",
+        "Orders per settling transaction.",
+        stats.meter.batches,
+        1,
     )
 
 

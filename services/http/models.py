@@ -186,8 +186,8 @@ class Killed(_Answer):
     worker: str | None
 
 
-class Held(_Answer):
-    """Whether the consumers rest."""
+class PauseState(_Answer):
+    """Whether the consumers are paused."""
 
     paused: bool
 

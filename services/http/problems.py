@@ -152,7 +152,7 @@ _KINDS = [
         "too-many-connections",
         503,
         "As many connections are open as there may be",
-        "Try again after the seconds in Retry-After; close connections that rest.",
+        "Try again after the seconds in Retry-After; close connections that are idle.",
     ),
     Kind(
         "stopping",

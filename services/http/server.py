@@ -63,7 +63,7 @@ class HttpServer:
         app: The application.
         listener: The socket.
         room: How many connections there may be.
-        keep_alive: Seconds for which a connection may rest between two requests.
+        keep_alive: Seconds for which a connection may be idle between two requests.
         each_second: What to call every second, in that thread.
 
     Attributes:

@@ -100,10 +100,10 @@ def _obey(controls: Controls, pause: threading.Event, stop: threading.Event) -> 
 
 def _hear(controls: Controls, pause: threading.Event) -> None:
     with suppress(QueueUnavailable):
-        heard = controls.listen(worker_name(os.getpid()))
-        if heard.is_killed:
+        commands = controls.listen(worker_name(os.getpid()))
+        if commands.is_killed:
             os.kill(os.getpid(), signal.SIGKILL)
-        (pause.set if heard.is_paused else pause.clear)()
+        (pause.set if commands.is_paused else pause.clear)()
 
 
 class _NoDeathPenalty(BaseDeathPenalty):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from services.payment.consumer import worker_name
 from services.pipeline import recovery
-from services.pipeline.housekeeping import SILENCE, Keeper
+from services.pipeline.housekeeping import SILENCE, Housekeeping
 from services.pipeline.supervisor import Supervisor
 from shared import clock
 from shared.errors import OrderlyError
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from services.payment.heartbeat import Heartbeat
     from services.pipeline.slots import Loss
-    from services.pipeline.worker_stats import Crew
+    from services.pipeline.worker_stats import WorkerStats
     from shared.errors import LedgerUnavailable
     from shared.ledger.ledger import Ledger
     from shared.queue.port import OrderQueue
@@ -74,14 +74,14 @@ class Pipeline(ABC):
             self._start_worker, stall_after=settings.stall_after, on_loss=self._lost
         )
         tasks = (self._settle_doubt, self._sweep, self._report)
-        self._keeper = Keeper(tasks, min(0.5, settings.redrive_after / 2))
+        self._housekeeping = Housekeeping(tasks, min(0.5, settings.redrive_after / 2))
         self._mishaps = Mishaps(log, "supervision failed")
 
     def start(self) -> None:
         """Start the workers, and nudge what earlier runs left open."""
         self.supervisor.start(self._settings.payment_workers)
         self._nudge_open()
-        self._keeper.start()
+        self._housekeeping.start()
 
     def watch(self, timeout: float) -> None:
         """Supervise for up to ``timeout`` seconds; call it again and again from the main thread.
@@ -100,10 +100,10 @@ class Pipeline(ABC):
         Raises:
             LedgerUnavailable: The ledger has not been writable for a while.
         """
-        self._keeper.check()
+        self._housekeeping.check()
 
     @abstractmethod
-    def crew(self, connection: sa.Connection | None) -> Crew | None:
+    def worker_stats(self, connection: sa.Connection | None) -> WorkerStats | None:
         """Sum up the payment workers that this service can see, without the ledger if need be."""
 
     @property
@@ -146,11 +146,11 @@ class Pipeline(ABC):
         """Why orders cannot be taken in or settled at present, if so."""
         if self.supervisor.deserted > SILENCE:
             return "no payment worker can be started; see the log"
-        return self._keeper.trouble
+        return self._housekeeping.trouble
 
     def hear(self, error: LedgerUnavailable | None) -> None:
         """Hear from the intake whether it could write to the ledger when it last tried."""
-        self._keeper.doubt(error)
+        self._housekeeping.doubt(error)
 
     def drain(self) -> None:
         """End in order: workers finish what they have in hand, and are reaped."""
@@ -177,19 +177,19 @@ class Pipeline(ABC):
         """Whose messages may be lost with a worker; None where that cannot be known."""
 
     def _shut(self) -> None:
-        self._keeper.stop(self._leave)
+        self._housekeeping.stop(self._leave)
         self.queue.close()
 
     def _lost(self, loss: Loss) -> None:
         theirs = self.partitions_of(loss.slot)
         if theirs is None:
-            self._keeper.ask(self._nudge_open)
+            self._housekeeping.ask(self._nudge_open)
         else:
             self.queue.nudge(theirs)
             self.nudges += len(list(theirs))
         if loss.culprit is not None:
             # A batch that crashes its worker would crash the next one, too: have it counted.
-            self._keeper.ask(
+            self._housekeeping.ask(
                 partial(
                     record_failure,
                     self._ledger,
@@ -203,7 +203,7 @@ class Pipeline(ABC):
         self.nudges += len(recovery.nudge_open(self._ledger, self.queue))
 
     def _settle_doubt(self) -> None:
-        self._keeper.settle_doubt(partial(registry.try_writing, self._ledger))
+        self._housekeeping.settle_doubt(partial(registry.try_writing, self._ledger))
 
     def _sweep(self) -> None:
         swept = recovery.sweep(self._ledger, self.queue, self._settings.redrive_after)

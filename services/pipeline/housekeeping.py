@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 SILENCE = 3.0
 """Seconds without an answer of the ledger after which something is wrong with it."""
 
-log = Logger("keeper")
+log = Logger("housekeeping")
 
 
-class Keeper:
+class Housekeeping:
     """Does the tasks in a thread of its own.
 
     Args:
@@ -37,7 +37,7 @@ class Keeper:
         self._tasks = tasks
         self._interval = interval
         self._asked: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
         self._mishaps = Mishaps(log, "housekeeping failed")
         self._mishap: str | None = None
         self._failing_since: float | None = None

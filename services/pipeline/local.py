@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from services.payment.pause import Pause
 from services.payment.worker import Assignment
 from services.pipeline.base import STOP_SECONDS, Pipeline
-from services.pipeline.worker_stats import Crew
+from services.pipeline.worker_stats import WorkerStats
 from shared.queue.local_queue import LocalQueue
 
 if TYPE_CHECKING:
@@ -33,9 +33,9 @@ class LocalPipeline(Pipeline):
         self._pause = Pause(self.supervisor.context.RawValue("b", 0))
         self.queue = LocalQueue(self.supervisor.context, ledger.ledger_id, settings.payment_workers)
 
-    def crew(self, connection: sa.Connection | None) -> Crew:  # noqa: ARG002
+    def worker_stats(self, connection: sa.Connection | None) -> WorkerStats:  # noqa: ARG002
         """Sum up this process tree's workers."""
-        return Crew.of(self.supervisor.workers, self._entries())
+        return WorkerStats.of(self.supervisor.workers, self._entries())
 
     @property
     def is_paused(self) -> bool:

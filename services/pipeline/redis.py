@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from services.payment.worker import Assignment
 from services.pipeline.base import Pipeline
-from services.pipeline.worker_stats import Crew
+from services.pipeline.worker_stats import WorkerStats
 from shared.ledger.workers import present, reported
 from shared.queue.controls import Controls
 from shared.queue.redis_queue import RedisQueue
@@ -57,9 +57,9 @@ class ScaledPipeline(Pipeline):
         super().watch(timeout)
         self.queue.check()
 
-    def crew(self, connection: sa.Connection | None) -> Crew | None:
+    def worker_stats(self, connection: sa.Connection | None) -> WorkerStats | None:
         """Sum up all workers that have been reported, wherever they run."""
-        return None if connection is None else Crew.reported(reported(connection))
+        return None if connection is None else WorkerStats.reported(reported(connection))
 
     @property
     def is_paused(self) -> bool:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from shared.ledger.positions import Position
 
-STANDSTILL_SECONDS = 60.0
+STALL_SECONDS = 60.0
 """A process that waits while nothing moves for so long gives up, and says where it stands."""
 
 
@@ -18,8 +18,8 @@ class Abandoned(Exception):
     """A process ends although orders are open; says why."""
 
 
-class Standstill:
-    """Watches over something that should move."""
+class StallDetector:
+    """Watches over partitions that should move."""
 
     def __init__(self) -> None:
         self._state: object = None
@@ -33,9 +33,9 @@ class Standstill:
         """
         if state != self._state or not waiting:
             self._state, self._moved_at = state, time.monotonic()
-        if time.monotonic() - self._moved_at > STANDSTILL_SECONDS:
-            places = ", ".join(
-                f"partition {place.partition} at {place.cursor} of {place.head}"
-                for place in waiting[:4]
+        if time.monotonic() - self._moved_at > STALL_SECONDS:
+            stalled = ", ".join(
+                f"partition {each.partition} at {each.cursor} of {each.head}"
+                for each in waiting[:4]
             )
-            raise Abandoned(f"nothing has moved for {STANDSTILL_SECONDS:g} s: {places} stand still")
+            raise Abandoned(f"nothing has moved for {STALL_SECONDS:g} s: {stalled} stand still")

@@ -17,7 +17,7 @@ STATES = ("starting", "idle", "settling")
 
 
 @dataclass
-class Crew:
+class WorkerStats:
     """Workers, those that have left included.
 
     Attributes:
@@ -33,23 +33,23 @@ class Crew:
     meter: Meter = field(default_factory=Meter)
 
     @classmethod
-    def of(cls, workers: Iterable[Worker], entries: list[WorkerEntry]) -> Crew:
+    def of(cls, workers: Iterable[Worker], entries: list[WorkerEntry]) -> WorkerStats:
         """Sum up the workers of this process tree."""
-        crew = cls(entries)
+        stats = cls(entries)
         for worker in workers:
-            crew.states[worker.state] += 1
-            crew.replaced += worker.restarts
-            crew.meter.add(worker.meter)
-        return crew
+            stats.states[worker.state] += 1
+            stats.replaced += worker.restarts
+            stats.meter.add(worker.meter)
+        return stats
 
     @classmethod
-    def reported(cls, reported: Reported) -> Crew:
+    def reported(cls, reported: Reported) -> WorkerStats:
         """Sum up what the registry knows of all that ever worked for a ledger."""
-        crew = cls(reported.present)
+        stats = cls(reported.present)
         for entry in reported.present:
-            crew.states[entry.state] += 1
-        crew.replaced = reported.restarts
+            stats.states[entry.state] += 1
+        stats.replaced = reported.restarts
         for cells in reported.meters:
             if len(cells) == Meter.SIZE:
-                crew.meter.add(Meter(cells))
-        return crew
+                stats.meter.add(Meter(cells))
+        return stats

@@ -77,11 +77,11 @@ class _Suspension:
 
     def _hear(self) -> bytes:
         """Take all that was told; the end of it is enough."""
-        heard = b""
+        pending = b""
         with suppress(BlockingIOError):
             while piece := os.read(self._ear, _MOST):
-                heard = heard[-_MOST:] + piece
-        return heard
+                pending = pending[-_MOST:] + piece
+        return pending
 
 
 def _do_nothing(*_: object) -> None:

@@ -1,1 +1,1 @@
-"""The producer: orders from files, the generator or the network, through one door."""
+"""The producer: orders from files, the generator or the network, through one intake."""

@@ -1,4 +1,4 @@
-"""From a source to the door: gathers orders into blocks, waits where the pipeline is full."""
+"""From a source to intake: gathers orders into blocks, waits where the pipeline is full."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ BACKLOG_SECONDS = 0.02
 CONFLICT = Reason("order_id", "was accepted before with other content")
 
 
-class Feed:
-    """Feeds sources to the door, until they end or ``stop`` is set.
+class Batcher:
+    """Feeds sources to intake, until they end or ``stop`` is set.
 
     Attributes:
         received: Orders read so far: the sum of the other three.
         created: Those that are new.
         duplicates: Those that were accepted before, with the same content.
         rejected: Those that are invalid, or were accepted before with other content.
-        ends: The last number that this feed wrote, by partition.
+        ends: The last number that this batcher wrote, by partition.
     """
 
     def __init__(self, intake: Intake, rejects: Rejects, stop: threading.Event) -> None:

@@ -1,4 +1,4 @@
-"""The door of HTTP: what waits while a block is written, or while others write, is the next block.
+"""Group commit for HTTP: what waits while a block is written, or while others write, is the next.
 
 A lone request is written at once; nobody waits for a timer. One thread writes. It asks who is
 waiting only when it has its turn to write, so whoever has given up by then is not in the block:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from shared.ledger.journal import Candidate, Verdict
 
 MOST_WAITING = 4096
-"""Orders that may wait for the door; each is a request that holds its connection open."""
+"""Orders that may wait for intake; each is a request that holds its connection open."""
 
 PATIENCE = 5.0
 """Seconds that a request waits for its block to begin, before it is refused."""
@@ -34,11 +34,11 @@ PATIENCE = 5.0
 LONGEST = PATIENCE + BUSY_SECONDS + PATIENCE
 """Seconds after which it is told that nobody knows: its block began, and hangs at a commit."""
 
-log = Logger("door")
+log = Logger("intake")
 
 
 class Overrun(OrderlyError):
-    """More requests wait than the door can take in soon."""
+    """More requests wait than can be taken in soon."""
 
 
 class _Group(NamedTuple):
@@ -49,7 +49,7 @@ class _Group(NamedTuple):
     since: float
 
 
-class Door:
+class GroupCommit:
     """Accepts orders for coroutines, in blocks.
 
     Args:
@@ -70,7 +70,7 @@ class Door:
         self._waiting = 0
         self._is_closed = False
         self._mishaps = Mishaps(log, "block failed")
-        self._thread = threading.Thread(target=self._run, name="door", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="group-commit", daemon=True)
         self.most = intake.block_orders
         self.is_closing = False
 

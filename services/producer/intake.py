@@ -1,6 +1,6 @@
-"""The one door: whatever the source, an order becomes a candidate, and a block is journalled.
+"""Intake: whatever the source, an order becomes a candidate, and a block is journalled.
 
-What the door accepts is durable before it is enqueued, and enqueued before the source hears of it.
+What it accepts is durable before it is enqueued, and enqueued before the source hears of it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The producer's thread: one input after another, to the door."""
+"""The producer's thread: one input after another, to intake."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING
 
-from services.producer.batcher import Feed, at_rate
+from services.producer.batcher import Batcher, at_rate
 from services.producer.sources import synthetic
 from services.producer.sources.several_inputs import AcrossInputs
 from services.producer.sources.source import CutOff
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Reader:
-    """Reads inputs, then the generator, and feeds them to the door; in a thread of its own.
+    """Reads inputs, then the generator, and feeds them to intake; in a thread of its own.
 
     Attributes:
         problems: Inputs that were not read to their end, or taken in in part, and why.
@@ -32,7 +32,7 @@ class Reader:
 
     def __init__(
         self,
-        feed: Feed,
+        batcher: Batcher,
         inputs: Sequence[Input],
         *,
         orders: int,
@@ -44,7 +44,7 @@ class Reader:
         self.notes: list[str] = []
         self.error: OrderlyError | None = None
         self._bug: BaseException | None = None
-        self._feed = feed
+        self._batcher = batcher
         self._inputs = inputs
         self._orders = orders
         self._seed = seed
@@ -72,7 +72,7 @@ class Reader:
     def share(self) -> float | None:
         """How much of the input has been read, if that can be known."""
         if not self._inputs:
-            return self._feed.received / self._orders if self._orders else 1.0
+            return self._batcher.received / self._orders if self._orders else 1.0
         if self._orders or any(each.size is None for each in self._inputs):
             return None
         whole = sum(each.size or 0 for each in self._inputs)
@@ -92,12 +92,12 @@ class Reader:
     def _read_inputs(self) -> None:
         with closing(AcrossInputs()) as across:
             for each in self._inputs:
-                before = self._feed.received
+                before = self._batcher.received
                 hear = partial(across.hear, each) if len(self._inputs) > 1 else None
                 source = across.guard(each) if hear else each.orders()
                 try:
                     is_whole = self._consume(source, each.name, hear)
-                    if is_whole and self._feed.received == before:
+                    if is_whole and self._batcher.received == before:
                         self.notes.append(f"{each.name}: there are no orders in it")
                 finally:
                     self._note(each)
@@ -107,7 +107,7 @@ class Reader:
         if self._rate:
             source = at_rate(source, self._rate, self._stop)
         try:
-            if self._feed.consume(source, hear):
+            if self._batcher.consume(source, hear):
                 return True
             self.problems.append(f"{name}: stopped before its end")
         except CutOff as cut:

@@ -24,7 +24,7 @@ _KILL_SECONDS = 5
 _ANY = b"any"
 
 
-class Heard(NamedTuple):
+class Commands(NamedTuple):
     """What a worker was told."""
 
     is_paused: bool
@@ -75,7 +75,7 @@ class Controls:
         with self._talking() as redis:
             redis.set(self._killed, worker or _ANY, ex=_KILL_SECONDS)
 
-    def listen(self, worker: str) -> Heard:
+    def listen(self, worker: str) -> Commands:
         """Hear what was said to a worker. One alone is told to die by any one message.
 
         Raises:
@@ -84,7 +84,7 @@ class Controls:
         with self._talking() as redis:
             paused, killed = redis.mget(self._paused, self._killed)
             is_meant = killed in {_ANY, worker.encode()} and redis.delete(self._killed) == 1
-        return Heard(paused is not None, is_meant)
+        return Commands(paused is not None, is_meant)
 
     @contextmanager
     def _talking(self) -> Iterator[Any]:

@@ -35,7 +35,7 @@ class SemaphoresUnavailable(QueueUnavailable, OSError):
 
 
 class LocalDeliveries(Deliveries):
-    """A worker's end of its lane; travels to the worker's process as an argument."""
+    """A worker's end of its queue; travels to the worker's process as an argument."""
 
     def __init__(self, joinable: Any, taken: Any, done: Any) -> None:  # noqa: ANN401  untyped
         self._queue = joinable
@@ -48,7 +48,7 @@ class LocalDeliveries(Deliveries):
             message: bytes = self._queue.get(timeout=timeout)
         except queue.Empty:
             return None
-        # Before anything is read from the journal: see _Lane.is_waiting().
+        # Before anything is read from the journal: see _WorkerQueue.is_waiting().
         self._taken.value += 1
         if message == _END:
             self.done()
@@ -61,7 +61,7 @@ class LocalDeliveries(Deliveries):
         self._done.value += 1
 
 
-class _Lane:
+class _WorkerQueue:
     """One worker's queue, and the partitions that it could not carry a message for."""
 
     def __init__(self, context: SpawnContext) -> None:
@@ -138,63 +138,63 @@ class _Lane:
 
 
 class LocalQueue(OrderQueue):
-    """Lanes to ``workers`` consumers; partition ``p`` belongs to lane ``p % workers``."""
+    """A queue for each of ``workers`` consumers; partition ``p`` belongs to ``p % workers``."""
 
     def __init__(self, context: SpawnContext, ledger_id: str, workers: int) -> None:
         self._context = context
         self._ledger_id = ledger_id
-        self._lanes = [_Lane(context) for _ in range(workers)]
+        self._queues = [_WorkerQueue(context) for _ in range(workers)]
 
     def renew(self, worker: int) -> LocalDeliveries:
-        """Replace a worker's lane with an empty one; return the end for its next process."""
+        """Replace a worker's queue with an empty one; return the end for its next process."""
         # First: the next one may find no room, and nobody shall wait for a dead worker's locks.
-        self._lanes[worker].discard()
-        self._lanes[worker] = fresh = _Lane(self._context)
+        self._queues[worker].discard()
+        self._queues[worker] = fresh = _WorkerQueue(self._context)
         return LocalDeliveries(fresh.queue, fresh.taken, fresh.done)
 
     def put(self, messages: Iterable[Message]) -> None:
         """See the port."""
         for partition, body in messages:
-            lane = self._lane(partition)
-            with lane.lock:
+            own = self._queue_of(partition)
+            with own.lock:
                 # Where a nudge is owed the journal will be read anyway.
-                if partition in lane.owed or lane.is_waiting(partition):
+                if partition in own.owed or own.is_waiting(partition):
                     continue
-                if not lane.send(partition, body):
-                    lane.owed.add(partition)
+                if not own.send(partition, body):
+                    own.owed.add(partition)
 
     def nudge(self, partitions: Iterable[int]) -> None:
         """See the port."""
         for partition in partitions:
-            lane = self._lane(partition)
-            with lane.lock:
-                lane.owed.add(partition)
+            own = self._queue_of(partition)
+            with own.lock:
+                own.owed.add(partition)
         self.flush()
 
     def flush(self) -> None:
         """See the port."""
-        for lane in self._lanes:
-            with lane.lock:
-                for partition in sorted(lane.owed):
+        for own in self._queues:
+            with own.lock:
+                for partition in sorted(own.owed):
                     nudge = encode_nudge(self._ledger_id, partition)
-                    if not lane.is_waiting(partition) and not lane.send(partition, nudge):
+                    if not own.is_waiting(partition) and not own.send(partition, nudge):
                         break
-                    lane.owed.discard(partition)
+                    own.owed.discard(partition)
 
     def depth(self) -> int:
         """See the port."""
-        return sum(max(0, lane.sent - lane.done.value) + len(lane.owed) for lane in self._lanes)
+        return sum(max(0, own.sent - own.done.value) + len(own.owed) for own in self._queues)
 
     def finish(self, worker: int) -> bool:
         """Send a worker the end mark; False if there is no room for it yet."""
-        lane = self._lanes[worker]
-        with lane.lock:
-            return lane.offer(_END)
+        own = self._queues[worker]
+        with own.lock:
+            return own.offer(_END)
 
     def join(self, timeout: float) -> bool:
         """See the port. ``JoinableQueue.join`` has no time-out, so helpers wait in its place."""
         deadline = time.monotonic() + timeout
-        helpers = [threading.Thread(target=lane.join, daemon=True) for lane in self._lanes]
+        helpers = [threading.Thread(target=own.join, daemon=True) for own in self._queues]
         for helper in helpers:
             helper.start()
         for helper in helpers:
@@ -203,8 +203,8 @@ class LocalQueue(OrderQueue):
 
     def close(self) -> None:
         """See the port."""
-        for lane in self._lanes:
-            lane.discard()
+        for own in self._queues:
+            own.discard()
 
-    def _lane(self, partition: int) -> _Lane:
-        return self._lanes[partition % len(self._lanes)]
+    def _queue_of(self, partition: int) -> _WorkerQueue:
+        return self._queues[partition % len(self._queues)]

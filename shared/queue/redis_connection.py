@@ -187,7 +187,7 @@ class _FromFile(CredentialProvider):
         self._password = PasswordFile(path, password)
 
     def get_credentials(self) -> tuple[str] | tuple[str, str]:
-        """Return what to show at the door."""
+        """Return what to show at the entrance."""
         password = self._password.read()
         return (self._username, password) if self._username else (password,)
 

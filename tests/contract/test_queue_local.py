@@ -1,4 +1,4 @@
-"""What the local queue promises beyond the port: a lane for each worker, given up with it."""
+"""What the local queue promises beyond the port: a queue for each worker, given up with it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_each_worker_gets_the_messages_of_its_partitions(local: LocalBackend) ->
     assert [taken(end) for end in ends] == [[nudge(0)], [nudge(1), nudge(3)]]
 
 
-def test_a_full_lane_holds_nobody_else_up(local: LocalBackend) -> None:
+def test_a_full_queue_holds_nobody_else_up(local: LocalBackend) -> None:
     local.consumer(0)
     end = local.consumer(1)
     local.queue.put(messages(0, local.room * 2, size=10_000))
@@ -71,7 +71,7 @@ def test_the_end_mark_comes_after_what_was_put_before_it(local: LocalBackend) ->
     assert local.queue.join(PROMPTLY)
 
 
-def test_a_new_consumer_starts_with_an_empty_lane(local: LocalBackend) -> None:
+def test_a_new_consumer_starts_with_an_empty_queue(local: LocalBackend) -> None:
     local.consumer(0)
     other = local.consumer(1)
     local.queue.put(messages(0, 3) + messages(1, 2))
@@ -102,7 +102,7 @@ def test_a_consumer_that_keeps_a_lock_in_hand_is_replaced(
         assert fresh.said() == message(0, 2).body
         assert local.queue.finish(0)
         assert fresh.said() == b"end"
-        # The other lane has no consumer, and nothing in it.
+        # The other queue has no consumer, and nothing in it.
         assert local.queue.join(PROMPTLY)
 
 
@@ -110,7 +110,7 @@ def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))  # noqa: PTH208  only their number counts
 
 
-def test_lanes_that_were_given_up_leave_nothing_behind(local: LocalBackend) -> None:
+def test_queues_that_were_given_up_leave_nothing_behind(local: LocalBackend) -> None:
     def renew() -> None:
         local.consumer(0)
         local.queue.put(messages(0, local.room * 2, size=50_000))

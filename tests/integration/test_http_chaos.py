@@ -85,7 +85,7 @@ def test_who_is_not_there_cannot_be_killed(stage: Server) -> None:
     problem_of(stage.client.post("/chaos/kill", json=wrong), 422, "invalid-request")
 
 
-def test_consumers_rest_and_go_on(stage: Server) -> None:
+def test_consumers_pause_and_go_on(stage: Server) -> None:
     place(stage, 3, "before")
     stage.settle()
     assert stage.client.post("/chaos/pause").json() == {"paused": True}
@@ -106,7 +106,7 @@ def test_consumers_rest_and_go_on(stage: Server) -> None:
     assert stage.settle()["created"] == 8
 
 
-def test_a_worker_that_replaces_another_rests_too(stage: Server) -> None:
+def test_a_worker_that_replaces_another_is_paused_too(stage: Server) -> None:
     stage.client.post("/chaos/pause")
     before = {each["worker"] for each in eventually(lambda: snapshot(stage)["workers"])}
     for victim in before:
@@ -123,7 +123,9 @@ def names(server: Server) -> set[str]:
     return {each["worker"] for each in snapshot(server)["workers"]}
 
 
-def test_a_service_that_is_stopped_while_its_consumers_rest_settles_all(server: Server) -> None:
+def test_a_service_that_is_stopped_while_consumers_are_paused_settles_all(
+    server: Server,
+) -> None:
     server.orderly.environment["CHAOS"] = "1"
     server.start()
     server.client.post("/chaos/pause")

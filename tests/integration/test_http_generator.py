@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 def test_it_makes_new_orders_each_time(any_server: Server) -> None:
     any_server.start()
     for made in (300, 600):
-        wish = {"orders": 300, "rate": 20_000}
-        response = any_server.client.post("/generator", json=wish)
+        body = {"orders": 300, "rate": 20_000}
+        response = any_server.client.post("/generator", json=body)
         assert response.status_code == 202, response.text
         eventually(lambda: not snapshot(any_server)["generator"]["running"])
         found = snapshot(any_server)
         assert found["created"] == made
-        assert found["generator"] == wish | {"made": 300, "running": False, "error": None}
+        assert found["generator"] == body | {"made": 300, "running": False, "error": None}
 
 
 def test_the_same_seed_makes_the_same_orders(server: Server) -> None:
@@ -37,9 +37,9 @@ def test_the_same_seed_makes_the_same_orders(server: Server) -> None:
 
 def test_one_at_a_time_until_it_is_ended(server: Server) -> None:
     server.start()
-    wish = {"orders": 1_000_000, "rate": 500}
-    assert server.client.post("/generator", json=wish).json()["running"]
-    problem_of(server.client.post("/generator", json=wish), 409, "generating")
+    body = {"orders": 1_000_000, "rate": 500}
+    assert server.client.post("/generator", json=body).json()["running"]
+    problem_of(server.client.post("/generator", json=body), 409, "generating")
     eventually(lambda: snapshot(server)["created"])
     assert server.client.delete("/generator").json()["orders"] == 1_000_000
     eventually(lambda: not snapshot(server)["generator"]["running"])
@@ -72,7 +72,7 @@ def test_a_service_that_stops_ends_it(server: Server) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wish", "where"),
+    ("body", "where"),
     [
         ({}, "body.orders"),
         ({"orders": 0}, "body.orders"),
@@ -86,15 +86,15 @@ def test_a_service_that_stops_ends_it(server: Server) -> None:
         ([], "body"),
     ],
 )
-def test_what_cannot_be_wished_is_named(
-    shop: Server, nothing_accepted: None, wish: object, where: str
+def test_what_cannot_be_generated_is_named(
+    shop: Server, nothing_accepted: None, body: object, where: str
 ) -> None:
     del nothing_accepted
-    document = problem_of(shop.client.post("/generator", json=wish), 422, "invalid-request")
+    document = problem_of(shop.client.post("/generator", json=body), 422, "invalid-request")
     assert [error["where"] for error in document["errors"]] == [where]
 
 
-def test_a_wish_is_short_and_json(shop: Server, nothing_accepted: None) -> None:
+def test_a_request_is_short_and_json(shop: Server, nothing_accepted: None) -> None:
     del nothing_accepted
     problem_of(shop.client.post("/generator", content=b"{}"), 415, "not-json")
     json = {"content-type": "application/json"}

@@ -36,8 +36,8 @@ def test_a_snapshot_says_what_the_status_says(any_shop: Server) -> None:
     eventually(agrees)
     found = snapshot(any_shop)
     assert found["mode"] == any_shop.orderly.environment.get("QUEUE_MODE", "local")
-    assert len(found["lanes"]) == 16
-    assert sum(lane["settled"] for lane in found["lanes"]) >= status["created"]
+    assert len(found["partitions"]) == 16
+    assert sum(partition["settled"] for partition in found["partitions"]) >= status["created"]
     assert {each["worker"] for each in found["workers"]} == {
         each["worker"] for each in status["workers"]
     }
@@ -57,7 +57,7 @@ def test_it_shows_the_latest_orders_and_the_lanes_that_they_took(any_shop: Serve
 
     def held() -> bool:
         found = snapshot(any_shop)
-        holder = found["lanes"][story["partition"]]["worker"]
+        holder = found["partitions"][story["partition"]]["worker"]
         return holder in {each["worker"] for each in found["workers"]}
 
     eventually(latest)

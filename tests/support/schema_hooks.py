@@ -24,7 +24,7 @@ def map_body(_context: HookContext, body: Any) -> Any:
     """To JSON Schema 2.0 is an integer; to us it is not, and JSON Schema cannot say so."""
     if isinstance(body, dict):
         # What is generated has to be settled: few of them show as much.
-        body = {**body, "orders": 1} if _is_wish(body) else body
+        body = {**body, "orders": 1} if _is_generate_request(body) else body
         return {name: map_body(_context, value) for name, value in body.items()}
     if isinstance(body, list):
         return [map_body(_context, value) for value in body]
@@ -39,7 +39,7 @@ def filter_body(_context: HookContext, body: Any) -> bool:
     )
 
 
-def _is_wish(body: dict[str, Any]) -> bool:
+def _is_generate_request(body: dict[str, Any]) -> bool:
     """Whether the generator would do it."""
     orders = body.get("orders")
     return isinstance(orders, int) and not isinstance(orders, bool) and 1 <= orders <= 10**6

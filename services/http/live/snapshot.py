@@ -1,8 +1,8 @@
 """What the page shows, sampled from counters: one reading for all who look.
 
-A thread reads the ledger's counters and the crew, once a second while nobody looks, so that there
-is a history when somebody does, and four times a second then. A snapshot is whole: whoever gets one
-needs none of those before it.
+A thread reads the ledger's counters and of the workers, once a second while nobody looks, so that
+there is a history when somebody does, and four times a second then. A snapshot is whole: whoever
+gets one needs none of those before it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
     from services.http.live.broadcast import Broadcast
-    from services.pipeline.worker_stats import Crew
+    from services.pipeline.worker_stats import WorkerStats
     from shared.ledger.ledger import Ledger
     from shared.ledger.positions import Position
     from shared.ledger.totals import Totals
@@ -50,17 +50,17 @@ class Pipeline(Protocol):
 
     @property
     def is_paused(self) -> bool:
-        """Whether the consumers rest."""
+        """Whether the consumers are paused."""
 
     @property
     def queue_trouble(self) -> str | None:
         """Why the queue's server does not carry, if so."""
 
-    def crew(self, connection: sa.Connection | None) -> Crew | None:
+    def worker_stats(self, connection: sa.Connection | None) -> WorkerStats | None:
         """Sum up the payment workers."""
 
     def partitions_of(self, slot: int) -> Iterable[int] | None:
-        """Which lanes are a worker's own, if lanes are anybody's."""
+        """Which partitions are a worker's own, if they are anybody's."""
 
 
 class Live:
@@ -143,21 +143,23 @@ class Live:
             with self._ledger.database.read() as connection:
                 places = positions(connection)
                 found = totals(connection, places)
-                crew = self._pipeline.crew(connection)
+                stats = self._pipeline.worker_stats(connection)
                 if is_watched:
                     self._lists.refresh(connection, places, found)
         except LedgerUnavailable as error:
             trouble = said(error)
         else:
-            self._count(now, places, found, crew)
+            self._count(now, places, found, stats)
         flags = self._look_around(now, trouble)
         if is_watched or self._is_stopping.is_set():
             troubles = {"trouble": trouble, "queue_trouble": self._queue_trouble}
             self._send(now, {**flags, **troubles, **doing})
 
-    def _count(self, now: float, places: list[Position], found: Totals, crew: Crew | None) -> None:
-        entries = crew.entries if crew else []
-        meter = crew.meter if crew else Meter()
+    def _count(
+        self, now: float, places: list[Position], found: Totals, stats: WorkerStats | None
+    ) -> None:
+        entries = stats.entries if stats else []
+        meter = stats.meter if stats else Meter()
         counters = Counters(
             found.created, sum(place.cursor for place in places), meter.latency.counts
         )
@@ -167,14 +169,14 @@ class Live:
         for entry in entries:
             own = self._pipeline.partitions_of(entry.slot)
             held = own if own is not None else [entry.partition]
-            self._holders |= {lane: entry.worker for lane in held if lane is not None}
+            self._holders |= {each: entry.worker for each in held if each is not None}
         there = {entry.worker for entry in entries}
         self._counted_at = round(now, 2)
         self._counted = {
             **found.as_dict(),
             "queue": self._pipeline.depth,
             "balanced": found.is_balanced,
-            "lanes": [
+            "partitions": [
                 {
                     "open": place.open,
                     "settled": place.cursor,

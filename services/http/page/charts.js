@@ -2,7 +2,7 @@
 
 import { $, mark, svg } from "./dom.js";
 import { duration, number } from "./format.js";
-import { nice } from "./lanes.js";
+import { nice } from "./partitions.js";
 
 const SECONDS = 300;
 const LEFT = 48, RIGHT = 104, TOP = 12, BOTTOM = 40, LINE = 16;

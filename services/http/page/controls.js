@@ -40,13 +40,13 @@ $("#generate").addEventListener("submit", (event) => {
     act("DELETE", "generator", undefined, () => "No more orders are generated");
     return;
   }
-  const wish = { orders: $("#count").valueAsNumber, rate: $("#rate").valueAsNumber };
-  act("POST", "generator", wish, () => `Generating ${number(wish.orders)} orders`);
+  const body = { orders: $("#count").valueAsNumber, rate: $("#rate").valueAsNumber };
+  act("POST", "generator", body, () => `Generating ${number(body.orders)} orders`);
 });
 $("#kill").addEventListener("click", () => kill(null));
 $("#pause").addEventListener("click", () => {
   if (isPaused) act("POST", "chaos/resume", undefined, () => "The consumers go on");
-  else act("POST", "chaos/pause", undefined, () => "The consumers rest; orders wait in the journal");
+  else act("POST", "chaos/pause", undefined, () => "The consumers are paused; orders wait in the journal");
 });
 
 export function showControls(snapshot) {

@@ -39,7 +39,7 @@ export function showFlow(snapshot) {
   const { accepted, settled, p99 } = snapshot.points;
   const workers = snapshot.workers.length;
   const busy = snapshot.workers.filter((each) => each.state === "settling").length;
-  station("intake", last(accepted), "accepted per s", `${number(snapshot.waiting)} at the door`);
+  station("intake", last(accepted), "accepted per s", `${number(snapshot.waiting)} at intake`);
   station("journal", snapshot.created, "journal", `${number(snapshot.open)} open`);
   station("queue", snapshot.queue, "queue", snapshot.queue === 1 ? "message" : "messages");
   station("settling", busy, "settling", `of ${number(workers)} worker${workers === 1 ? "" : "s"}`);

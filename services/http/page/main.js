@@ -6,7 +6,7 @@ import { deadLetters } from "./dead.js";
 import { $, mark, say } from "./dom.js";
 import { showEquation, showFlow } from "./figures.js";
 import { plural, span, time } from "./format.js";
-import { showLanes } from "./lanes.js";
+import { showPartitions } from "./partitions.js";
 import { ordersTable } from "./orders.js";
 import { openStory } from "./story.js";
 import { listen } from "./stream.js";
@@ -17,7 +17,7 @@ const showOrders = ordersTable(openStory);
 const showLetters = deadLetters(decide, retryAll, openStory);
 
 const parts = [
-  showEquation, showFlow, showLanes, showCharts, showWorkers, showOrders, showLetters, showControls,
+  showEquation, showFlow, showPartitions, showCharts, showWorkers, showOrders, showLetters, showControls,
 ];
 let next = null;
 let last = null;
@@ -65,7 +65,7 @@ function problem() {
     ? "The service does not answer yet. See that orderly serve runs; this page goes on trying." : "";
   if (last?.trouble) return `The ledger cannot be read: ${last.trouble}. What was accepted is safe; see to its database.${since}`;
   if (last?.cut_off) return `Redis is away: ${last.queue_trouble}. Orders are accepted, and settled when it is back.`;
-  if (last?.paused) return "The consumers rest. Orders are accepted and wait in the journal.";
+  if (last?.paused) return "The consumers are paused. Orders are accepted and wait in the journal.";
   return "";
 }
 

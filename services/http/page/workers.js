@@ -27,9 +27,9 @@ function show(snapshot) {
     return;
   }
   workers.forEach((each, index) => {
-    const lane = each.partition === null ? "–" : number(each.partition);
+    const partition = each.partition === null ? "–" : number(each.partition);
     const state = snapshot.paused && each.state === "idle" ? "paused" : each.state;
-    const cells = [each.slot, each.host, each.pid, state, lane, number(each.settled), number(each.restarts),
+    const cells = [each.slot, each.host, each.pid, state, partition, number(each.settled), number(each.restarts),
       each.silent < NOW_SECONDS ? "now" : `${span(each.silent)} ago`];
     fill(nodes[index], cells, each.worker, snapshot);
   });

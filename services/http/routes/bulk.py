@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from services.http.metrics import IntakeMetrics
-    from services.producer.group_commit import Door
+    from services.producer.group_commit import GroupCommit
     from services.producer.intake import Intake
     from services.producer.sources.streams import Line
     from shared.ledger.journal import Candidate
@@ -77,8 +77,8 @@ class _Entry:
 class Bulk:
     """Takes in one body."""
 
-    def __init__(self, door: Door, intake: Intake, metrics: IntakeMetrics) -> None:
-        self._door = door
+    def __init__(self, group_commit: GroupCommit, intake: Intake, metrics: IntakeMetrics) -> None:
+        self._group_commit = group_commit
         self._intake = intake
         self._metrics = metrics
         self._answers: IO[bytes] = tempfile.SpooledTemporaryFile(_SPOOL_BYTES)  # noqa: SIM115
@@ -116,7 +116,7 @@ class Bulk:
             last = chunk or last
         if self._first_skipped:
             self._say_skipped(ends + (not last.endswith(b"\n")))
-        elif not self._door.is_closing:
+        elif not self._group_commit.is_closing:
             await self._take(splitter.end())
 
     def answers(self) -> Iterator[bytes]:
@@ -133,7 +133,7 @@ class Bulk:
     async def _next(self, body: AsyncIterator[bytes]) -> bytes | None:
         """Wait for the next piece; None at the end, and when the service is about to stop."""
         piece = asyncio.ensure_future(anext(body, None))
-        while not self._door.is_closing:
+        while not self._group_commit.is_closing:
             done, _ = await asyncio.wait({piece}, timeout=_CLOSING_SECONDS)
             if done:
                 return piece.result()
@@ -156,7 +156,7 @@ class Bulk:
             else:
                 self._blank += 1
                 is_good = False
-            if len(part) < self._door.most and (
+            if len(part) < self._group_commit.most and (
                 is_good or not self._is_too_much(bad, len(part) - bad)
             ):
                 continue
@@ -216,7 +216,7 @@ class Bulk:
         """Hand entries over as soon as there is room, or say why that cannot be."""
         while entries and self._refusal is None:
             try:
-                verdicts = await self._door.submit([each.candidate for each in entries])  # type: ignore[misc]
+                verdicts = await self._group_commit.submit([each.candidate for each in entries])  # type: ignore[misc]
             except Overrun:
                 verdicts = [Verdict.NO_ROOM] * len(entries)
             except LedgerUncertain as error:
@@ -235,7 +235,7 @@ class Bulk:
                 for entry, verdict in zip(entries, verdicts, strict=True)
                 if verdict is Verdict.NO_ROOM
             ]
-            if entries and self._door.is_closing:
+            if entries and self._group_commit.is_closing:
                 self._refusal = "the service is stopping"
             elif entries:
                 await asyncio.sleep(BACKLOG_SECONDS)

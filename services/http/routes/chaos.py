@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from services.http.app import refusals
 from services.http.bodies import body_of, read_model
-from services.http.models import Held, Killed
+from services.http.models import Killed, PauseState
 from services.http.problems import Problem
 from shared.errors import QueueUnavailable
 from shared.logs import Logger
@@ -27,14 +27,14 @@ class Pipeline(Protocol):
     """What can be done to the pipeline."""
 
     def pause(self, *, is_wanted: bool) -> None:
-        """Have the consumers rest, or go on."""
+        """Pause the consumers, or let them go on."""
 
     def kill_worker(self, name: str | None) -> bool:
         """Have a worker killed, or any one; say whether there is such a worker."""
 
 
-class Victim(BaseModel):
-    """Who shall die."""
+class KillRequest(BaseModel):
+    """Which worker to kill."""
 
     model_config = ConfigDict(
         extra="forbid", strict=True, json_schema_extra={"examples": [{"worker": "vm:4711"}]}
@@ -62,24 +62,24 @@ def chaos_router(reading: Reading, pipeline: Pipeline) -> APIRouter:
             "ledger-unavailable",
             "queue-unavailable",
         ),
-        openapi_extra=body_of(Victim),
+        openapi_extra=body_of(KillRequest),
     )
-    async def kill(request: Request) -> dict[str, Any]:
+    async def kill(http_request: Request) -> dict[str, Any]:
         """Its supervisor replaces it. In redis mode only a worker with CHAOS=1 obeys."""
-        victim = await read_model(request, Victim)
+        request = await read_model(http_request, KillRequest)
 
         def run() -> bool:
             with _refusing():
-                return pipeline.kill_worker(victim.worker)
+                return pipeline.kill_worker(request.worker)
 
         if not await reading.run(run):
-            raise Problem("unknown-worker", f"there is no worker {victim.worker or 'at all'}")
-        log.warning("worker to be killed", worker=victim.worker)
-        return {"worker": victim.worker}
+            raise Problem("unknown-worker", f"there is no worker {request.worker or 'at all'}")
+        log.warning("worker to be killed", worker=request.worker)
+        return {"worker": request.worker}
 
     refused = refusals("queue-unavailable")
 
-    async def hold(*, is_wanted: bool) -> dict[str, Any]:
+    async def set_paused(*, is_wanted: bool) -> dict[str, Any]:
         def run() -> None:
             with _refusing():
                 pipeline.pause(is_wanted=is_wanted)
@@ -88,14 +88,18 @@ def chaos_router(reading: Reading, pipeline: Pipeline) -> APIRouter:
         log.warning("consumers paused" if is_wanted else "consumers resumed")
         return {"paused": is_wanted}
 
-    @routes.post("/pause", response_model=Held, responses=refused, summary="Have consumers rest")
+    @routes.post(
+        "/pause", response_model=PauseState, responses=refused, summary="Pause the consumers"
+    )
     async def pause() -> dict[str, Any]:
         """Orders are accepted all the same, up to MAX_PENDING."""
-        return await hold(is_wanted=True)
+        return await set_paused(is_wanted=True)
 
-    @routes.post("/resume", response_model=Held, responses=refused, summary="Let consumers go on")
+    @routes.post(
+        "/resume", response_model=PauseState, responses=refused, summary="Let consumers go on"
+    )
     async def resume() -> dict[str, Any]:
-        return await hold(is_wanted=False)
+        return await set_paused(is_wanted=False)
 
     return routes
 

@@ -12,7 +12,7 @@ from services.http.app import refusals
 from services.http.bodies import body_of, read_model
 from services.http.models import Generating
 from services.http.problems import Problem
-from services.producer.batcher import Feed, at_rate
+from services.producer.batcher import Batcher, at_rate
 from services.producer.rejects import Rejects
 from services.producer.sources import synthetic
 from shared import clock
@@ -30,7 +30,7 @@ STOP_SECONDS = 5.0
 log = Logger("generator")
 
 
-class Wish(BaseModel):
+class GenerateRequest(BaseModel):
     """How many orders, and how fast."""
 
     model_config = ConfigDict(
@@ -48,11 +48,11 @@ class Wish(BaseModel):
 
 
 class _Job:
-    """One wish, and how far it is."""
+    """One request, and how far it is."""
 
-    def __init__(self, wish: Wish, feed: Feed, stop: threading.Event) -> None:
-        self.wish = wish
-        self.feed = feed
+    def __init__(self, request: GenerateRequest, batcher: Batcher, stop: threading.Event) -> None:
+        self.request = request
+        self.batcher = batcher
         self.stop = stop
         self.error: str | None = None
         self.thread = threading.Thread(target=self._run, name="generator", daemon=True)
@@ -60,19 +60,19 @@ class _Job:
     @property
     def progress(self) -> dict[str, Any]:
         return {
-            "orders": self.wish.orders,
-            "rate": self.wish.rate,
-            "made": self.feed.received,
+            "orders": self.request.orders,
+            "rate": self.request.rate,
+            "made": self.batcher.received,
             "running": self.thread.is_alive(),
             "error": self.error,
         }
 
     def _run(self) -> None:
         # By the clock, to the millisecond: two wishes share orders only where that is meant.
-        seed = clock.now_us() // 1000 % 10**10 if self.wish.seed is None else self.wish.seed
-        source = synthetic.orders(self.wish.orders, seed)
+        seed = clock.now_us() // 1000 % 10**10 if self.request.seed is None else self.request.seed
+        source = synthetic.orders(self.request.orders, seed)
         try:
-            self.feed.consume(at_rate(source, self.wish.rate, self.stop))
+            self.batcher.consume(at_rate(source, self.request.rate, self.stop))
         except OrderlyError as error:
             self.error = str(error)
             log.warning("generator ended", error=self.error)
@@ -82,7 +82,7 @@ class _Job:
 
 
 class Generator:
-    """Generates orders through the door that all others take, in a thread of its own.
+    """Generates orders through the intake that all others take, in a thread of its own.
 
     Args:
         ledger: Beside which it would write down what was rejected.
@@ -106,7 +106,7 @@ class Generator:
             responses=refusals(
                 "generating", "too-large", "not-json", "invalid-request", "stopping"
             ),
-            openapi_extra=body_of(Wish),
+            openapi_extra=body_of(GenerateRequest),
         )(self.begin)
         self.router.delete(
             "/generator", response_model=Generating, summary="Generate no more orders"
@@ -114,12 +114,12 @@ class Generator:
 
     @property
     def progress(self) -> dict[str, Any] | None:
-        """How far the latest wish is; None if there was none."""
+        """How far the latest request is; None if there was none."""
         return None if self._job is None else self._job.progress
 
     async def begin(self, request: Request) -> dict[str, Any]:
         """They are accepted like all others; while the pipeline is full it waits."""
-        wish = await read_model(request, Wish)
+        wanted = await read_model(request, GenerateRequest)
         if self._is_closed:
             raise Problem("stopping")
         if self._job is not None and self._job.thread.is_alive():
@@ -128,7 +128,7 @@ class Generator:
         rejects = Rejects(
             self._ledger.database.backend.beside("generator-rejects.jsonl"), is_wanted=False
         )
-        self._job = _Job(wish, Feed(self._new_intake(), rejects, stop), stop)
+        self._job = _Job(wanted, Batcher(self._new_intake(), rejects, stop), stop)
         self._job.thread.start()
         return self._job.progress
 

@@ -28,7 +28,7 @@ from shared.schema import parse_order
 if TYPE_CHECKING:
     from services.http.ledger_reader import Reading
     from services.http.metrics import IntakeMetrics
-    from services.producer.group_commit import Door
+    from services.producer.group_commit import GroupCommit
     from services.producer.intake import Intake
     from shared.schema import Order
 
@@ -114,9 +114,9 @@ class Orders:
     """
 
     def __init__(
-        self, door: Door, intake: Intake, reading: Reading, metrics: IntakeMetrics
+        self, group_commit: GroupCommit, intake: Intake, reading: Reading, metrics: IntakeMetrics
     ) -> None:
-        self._door = door
+        self._group_commit = group_commit
         self._intake = intake
         self._reading = reading
         self._metrics = metrics
@@ -135,7 +135,7 @@ class Orders:
             self._metrics.verdict("invalid")
             raise Problem("invalid-order", str(error), errors=error.reasons) from None
         try:
-            (verdict,) = await self._door.submit([self._intake.candidate(order, canonical)])
+            (verdict,) = await self._group_commit.submit([self._intake.candidate(order, canonical)])
         except Overrun as error:
             self._metrics.verdict(Verdict.NO_ROOM)
             raise Problem("full", str(error)) from None
@@ -156,7 +156,7 @@ class Orders:
         """
         require_type(request, _BULK_TYPES)
         refuse_longer(request, MOST_BYTES)
-        bulk = Bulk(self._door, self._intake, self._metrics)
+        bulk = Bulk(self._group_commit, self._intake, self._metrics)
         try:
             await bulk.take(request.stream())
         except ClientDisconnect:
