@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from services.background_proof import Stopped, prove
 from services.timed_queries import ENDING
 from shared.errors import LedgerUnavailable
-from shared.ledger.positions import positions
+from shared.ledger.positions import read_positions
 from shared.ledger.totals import run_totals
 from shared.ledger.verification.verify import is_most, verify, verify_since
 
@@ -90,10 +90,10 @@ class Conclusion:
         mine = run_totals(connection, report.run_id, report.created)
         report.paid, report.declined, report.dead = mine.paid, mine.declined, mine.dead
         report.open, report.paid_amount = mine.open, mine.paid_amount
-        before = self.before.places.values()
+        before = self.before.positions.values()
         report.recovered = sum(
             min(now.cursor, then.head) - then.cursor
-            for now, then in zip(positions(connection), before, strict=True)
+            for now, then in zip(read_positions(connection), before, strict=True)
         )
         settled = mine.settled + report.recovered
         report.orders_per_second = round(settled / max(report.seconds, 0.001), 1)

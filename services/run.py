@@ -25,7 +25,7 @@ from services.run_report import Display, Finished, Progress, Report
 from services.timed_queries import Asker
 from shared.collector import tune_gc
 from shared.ledger.ledger import open_ledger, set_aside, why_closed
-from shared.ledger.positions import positions
+from shared.ledger.positions import read_positions
 from shared.ledger.totals import totals
 from shared.ledger.verification.verify import standing
 from shared.ledger.workers import present
@@ -176,8 +176,8 @@ class _Run:
         stall = StallDetector()
         while True:
             is_done = self._reader.is_done
-            places = self._asker.ask(positions)
-            waiting = [place for place in places if place.cursor < self._target(place)]
+            positions = self._asker.ask(read_positions)
+            waiting = [each for each in positions if each.cursor < self._target(each)]
             self._report.seconds = round(time.monotonic() - self._started, 3)
             self._reader.check()
             if is_done and not waiting:
@@ -185,18 +185,18 @@ class _Run:
                 return
             if self._stop.abort.is_set():
                 raise Abandoned("stopped at once; the next run settles what is open")
-            state = [place.cursor for place in places], self._batcher.received
+            state = [each.cursor for each in positions], self._batcher.received
             stall.observe(state, waiting)
             self._show("draining" if self._stop.drain.is_set() else "running")
             self._pipeline.watch(TICK_SECONDS)
             self._pipeline.check()
 
-    def _target(self, place: Position) -> int:
+    def _target(self, position: Position) -> int:
         """The last number in a partition that this run has to see settled."""
         if not self._plan.settles:
             return 0
-        before = self._before.places[place.partition].head
-        return max(before, self._batcher.ends.get(place.partition, 0))
+        before = self._before.positions[position.partition].head
+        return max(before, self._batcher.ends.get(position.partition, 0))
 
     def _show(self, phase: str) -> None:
         if phase == "draining":

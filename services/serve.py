@@ -36,7 +36,7 @@ from services.timed_queries import ENDING, Asker
 from shared.collector import tune_gc
 from shared.errors import QueueUnavailable
 from shared.ledger.ledger import open_ledger
-from shared.ledger.positions import positions
+from shared.ledger.positions import read_positions
 from shared.ledger.totals import totals
 
 if TYPE_CHECKING:
@@ -100,8 +100,8 @@ class _Service:
         self._asker = Asker(ledger, stop.abort)
         self._prover = Prover()
         metrics = Metrics(asked, self._pipeline, settings.queue_mode)
-        queue, hear = self._pipeline.queue, self._pipeline.hear
-        intake = Intake(ledger, queue, settings, run_id=run_id, hear=hear)
+        queue, on_write = self._pipeline.queue, self._pipeline.note_write
+        intake = Intake(ledger, queue, settings, run_id=run_id, on_write=on_write)
         self._group_commit = GroupCommit(intake, metrics.intake.block)
         metrics.intake.count_waiting(lambda: self._group_commit.waiting)
         app = new_app(settings)
@@ -112,7 +112,7 @@ class _Service:
         app.include_router(ledger_router(settings, self._reading, self._prover, self._away))
         app.include_router(service_router(self._reading, metrics, self._trouble, self._away))
         self._generator = Generator(
-            ledger, lambda: Intake(ledger, queue, settings, run_id=new_run_id(), hear=hear)
+            ledger, lambda: Intake(ledger, queue, settings, run_id=new_run_id(), on_write=on_write)
         )
         app.include_router(self._generator.router)
         if settings.chaos:
@@ -167,7 +167,7 @@ class _Service:
         self._say(f"ledger {self._ledger.name}")
         if not settings.api_token.get_secret_value() and not _is_loopback(settings.http_host):
             self._say(
-                f"whoever can reach {settings.http_host} can place orders: set API_TOKEN to "
+                f"whoever can reach {settings.http_host} can position orders: set API_TOKEN to "
                 "ask for a token"
             )
 
@@ -201,13 +201,13 @@ class _Service:
         self._group_commit.close()
         if not self._pipeline.is_alone:
             return
-        ends = {place.partition: place.head for place in self._asker.ask(positions, ENDING)}
+        ends = {each.partition: each.head for each in self._asker.ask(read_positions, ENDING)}
         stall = StallDetector()
 
         def is_unsettled() -> bool:
-            places = self._asker.ask(positions)
-            waiting = [place for place in places if place.cursor < ends[place.partition]]
-            stall.observe([place.cursor for place in places], waiting)
+            positions = self._asker.ask(read_positions)
+            waiting = [each for each in positions if each.cursor < ends[each.partition]]
+            stall.observe([each.cursor for each in positions], waiting)
             return bool(waiting)
 
         self._watch(is_unsettled)

@@ -73,7 +73,7 @@ def print_story(story: dict[str, Any]) -> None:
             ("customer", story["customer_id"]),
             ("status", story["status"]),
             ("total", f"{format_amount(story['total'], currency)} {currency}"),
-            ("place", f"partition {story['partition']}, number {story['number']}"),
+            ("position", f"partition {story['partition']}, number {story['number']}"),
             ("attempts", str(story["attempts"])),
         ]
     )

@@ -70,14 +70,14 @@ def work(settings: Settings, ledger_id: str, consumer: Consumer, heartbeat: Hear
     _hear_rq()
     at_work.set(consumer)
     pause = threading.Event()
-    place = settings.redis_url, settings.redis_password_file
+    url, password_file = settings.redis_url, settings.redis_password_file
     if settings.chaos:
-        controls = Controls(place[0], ledger_id, place[1])
+        controls = Controls(url, ledger_id, password_file)
         _hear(controls, pause)  # before the first job: whoever replaces another may be paused
         threading.Thread(
             target=_obey, args=(controls, pause, stop), name="controls", daemon=True
         ).start()
-    outage = RedisOutage(heartbeat, stop, Line(*place))
+    outage = RedisOutage(heartbeat, stop, Line(url, password_file))
     while not stop.is_set():
         heartbeat.waiting()
         try:

@@ -148,8 +148,8 @@ class Pipeline(ABC):
             return "no payment worker can be started; see the log"
         return self._housekeeping.trouble
 
-    def hear(self, error: LedgerUnavailable | None) -> None:
-        """Hear from the intake whether it could write to the ledger when it last tried."""
+    def note_write(self, error: LedgerUnavailable | None) -> None:
+        """Note whether intake could write to the ledger when it last tried."""
         self._housekeeping.doubt(error)
 
     def drain(self) -> None:

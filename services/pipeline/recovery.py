@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from shared import clock
 from shared.ledger.cursors import claim_nudge, overdue
-from shared.ledger.positions import positions
+from shared.ledger.positions import read_positions
 
 if TYPE_CHECKING:
     from shared.ledger.ledger import Ledger
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 def nudge_open(ledger: Ledger, queue: OrderQueue) -> list[int]:
     """Nudge every partition that has open orders: what a process does as it starts."""
-    places = ledger.database.ask(positions)
-    partitions = [place.partition for place in places if place.open]
+    positions = ledger.database.ask(read_positions)
+    partitions = [position.partition for position in positions if position.open]
     queue.nudge(partitions)
     return partitions
 
@@ -34,6 +34,6 @@ def sweep(ledger: Ledger, queue: OrderQueue, redrive_after: float) -> list[int]:
     before = clock.now_us() - int(redrive_after * clock.SECOND)
     with ledger.database.read() as connection:
         still = overdue(connection, before)
-    nudged = [place for place in still if claim_nudge(ledger, place, before)]
-    queue.nudge(place.partition for place in nudged)
-    return [place.partition for place in nudged]
+    nudged = [position for position in still if claim_nudge(ledger, position, before)]
+    queue.nudge(position.partition for position in nudged)
+    return [position.partition for position in nudged]

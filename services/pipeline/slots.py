@@ -1,4 +1,4 @@
-"""The places of payment workers: who fills each, what it has measured, and what was lost."""
+"""The slots of payment workers: who fills each, what it has measured, and what was lost."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Loss(NamedTuple):
     """A worker that ended unasked.
 
     Attributes:
-        slot: Whose place has been filled again.
+        slot: Which has been filled again.
         culprit: The partition it was settling, if it ended by a fault of its own.
         why: What happened, in words.
     """

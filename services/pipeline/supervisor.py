@@ -121,7 +121,7 @@ class Supervisor:
 
     @property
     def deserted(self) -> float:
-        """Seconds for which all places have been vacant; 0 where a worker is there."""
+        """Seconds for which all slots have been vacant; 0 where a worker is there."""
         vacancies = [each.vacancy for each in self.workers]
         latest = max((each.since for each in vacancies if each), default=time.monotonic())
         return time.monotonic() - latest if all(vacancies) else 0.0
@@ -193,7 +193,7 @@ class Supervisor:
         self._fill(worker, worker.vacancy)
 
     def _fill(self, worker: Worker, vacancy: Vacancy) -> None:
-        """Start a process in a dead one's place, or try again later if there is no room for it."""
+        """Start a process in place of a dead one, or try again later if there is no room for it."""
         if time.monotonic() < vacancy.again_at:
             return
         lost_pid, loss = worker.process.pid, vacancy.loss

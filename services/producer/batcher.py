@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from services.producer.sources.source import PAUSE, Accepted, Rejected, Stopped
+from services.producer.sources.source import FLUSH, Accepted, Rejected, Stopped
 from shared.errors import Backlogged, Reason
 from shared.ledger.journal import Verdict
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
     from services.producer.intake import Intake
     from services.producer.rejects import Rejects
-    from services.producer.sources.source import Incoming, Place, Source
+    from services.producer.sources.source import Incoming, Source, SourceLine
     from shared.ledger.journal import Appended, Candidate
 
-    Hear = Callable[[Verdict, str], None]
+    OnVerdict = Callable[[Verdict, str], None]
 
 BLOCK_BYTES = 4 * 1024 * 1024
 BACKLOG_SECONDS = 0.02
@@ -43,9 +43,9 @@ class Batcher:
         self._rejects = rejects
         self._stop = stop
         self._block: list[Candidate] = []
-        self._places: list[Place] = []
+        self._lines: list[SourceLine] = []
         self._block_bytes = 0
-        self._hear: Hear | None = None
+        self._on_verdict: OnVerdict | None = None
         self.created = 0
         self.duplicates = 0
         self.ends: dict[int, int] = {}
@@ -60,20 +60,20 @@ class Batcher:
         """See the attributes."""
         return self.created + self.duplicates + self.rejected
 
-    def consume(self, source: Source, hear: Hear | None = None) -> bool:
+    def consume(self, source: Source, on_verdict: OnVerdict | None = None) -> bool:
         """Take in a source; return whether it was taken in to its end.
 
         What was gathered before an error is journalled before the error goes on.
 
         Args:
             source: What to take in.
-            hear: Hears of each order what became of it, and its id.
+            on_verdict: Called for each order with what became of it, and its id.
 
         Raises:
             LedgerUnavailable: The last block was not accepted.
             InputError, CutOff: As the source does.
         """
-        self._hear = hear
+        self._on_verdict = on_verdict
         try:
             is_whole = self._take_all(source)
         finally:
@@ -93,7 +93,7 @@ class Batcher:
     def _take(self, incoming: Incoming) -> bool:
         if isinstance(incoming, Accepted):
             self._block.append(self._intake.candidate(incoming.order, incoming.canonical))
-            self._places.append(incoming.place)
+            self._lines.append(incoming.source_line)
             self._block_bytes += len(incoming.canonical)
             if len(self._block) >= self._intake.block_orders or self._block_bytes > BLOCK_BYTES:
                 return self._deliver()
@@ -105,8 +105,8 @@ class Batcher:
 
     def _deliver(self) -> bool:
         """Hand the block over as soon as there is room; False if a request to stop came first."""
-        block, places = self._block, self._places
-        self._block, self._places, self._block_bytes = [], [], 0
+        block, lines = self._block, self._lines
+        self._block, self._lines, self._block_bytes = [], [], 0
         while block:
             try:
                 appended = self._intake.accept(block)
@@ -114,21 +114,21 @@ class Batcher:
                 if self._stop.wait(BACKLOG_SECONDS):
                     return False
             else:
-                self._count(appended, block, places)
+                self._count(appended, block, lines)
                 break
         return True
 
-    def _count(self, appended: Appended, block: list[Candidate], places: list[Place]) -> None:
+    def _count(self, appended: Appended, block: list[Candidate], lines: list[SourceLine]) -> None:
         self.ends |= appended.ends
         # Counted before anything is written down, which may fail.
         self.created += appended.verdicts.count(Verdict.CREATED)
         self.duplicates += appended.verdicts.count(Verdict.DUPLICATE)
-        if self._hear is not None:
+        if self._on_verdict is not None:
             for verdict, candidate in zip(appended.verdicts, block, strict=True):
-                self._hear(verdict, candidate.order_id)
-        for verdict, candidate, place in zip(appended.verdicts, block, places, strict=True):
+                self._on_verdict(verdict, candidate.order_id)
+        for verdict, candidate, source_line in zip(appended.verdicts, block, lines, strict=True):
             if verdict is Verdict.CONFLICT:
-                self._rejects.add(Rejected(place, candidate.order_id, [CONFLICT]))
+                self._rejects.add(Rejected(source_line, candidate.order_id, [CONFLICT]))
 
 
 def at_rate(source: Iterable[Incoming], rate: float, stop: threading.Event) -> Source:
@@ -137,8 +137,8 @@ def at_rate(source: Iterable[Incoming], rate: float, stop: threading.Event) -> S
     orders = 0
     for incoming in source:
         yield incoming
-        orders += incoming is not PAUSE
+        orders += incoming is not FLUSH
         ahead = orders / rate - (time.monotonic() - started)
         if ahead > 0.01:  # noqa: PLR2004  shorter sleeps are not worth a transaction
-            yield PAUSE
+            yield FLUSH
             stop.wait(ahead)

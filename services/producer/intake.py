@@ -34,7 +34,7 @@ class Intake:
         queue: Where what is new is enqueued.
         settings: How large blocks and batches are, and how many orders may be open.
         run_id: Which run it is.
-        hear: Told why the ledger cannot be written, and None when it could.
+        on_write: Told why the ledger cannot be written, and None when it could.
 
     Attributes:
         block_orders: Most orders in a block: enough for a full batch in every partition, and
@@ -48,14 +48,14 @@ class Intake:
         settings: Settings,
         *,
         run_id: str,
-        hear: Callable[[LedgerUnavailable | None], None] = lambda _: None,
+        on_write: Callable[[LedgerUnavailable | None], None] = lambda _: None,
     ) -> None:
         self._ledger = ledger
         self._queue = queue
         self._batch_size = settings.batch_size
         self._max_pending = settings.max_pending
         self._run_id = run_id
-        self._hear = hear
+        self._on_write = on_write
         self._written: dict[int, int] = {}
         self._mishaps = Mishaps(log, "orders not enqueued")
         full = min(ledger.partitions * settings.batch_size, 3200)
@@ -106,17 +106,17 @@ class Intake:
                 if isinstance(error, LedgerUncertain):
                     written, patience = self._written, BUSY_SECONDS
                 if time.monotonic() - started > patience:
-                    self._hear(error)
+                    self._on_write(error)
                     raise _last_word(error, is_uncertain=written is not None) from error
                 if is_tried:  # a connection that was closed while it rested is no news
-                    self._hear(error)
+                    self._on_write(error)
                 is_tried = True
                 time.sleep(AGAIN_SECONDS)
             except LedgerUnavailable as error:
-                self._hear(error)
+                self._on_write(error)
                 raise
         if appended.messages:  # whoever finds nothing but duplicates has written nothing
-            self._hear(None)
+            self._on_write(None)
         self._written |= appended.ends
         with self._mishaps.survived():  # it is accepted all the same, and a sweep will find it
             self._queue.put(appended.messages)

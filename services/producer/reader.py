@@ -16,7 +16,7 @@ from shared.errors import LedgerUnavailable, OrderlyError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from services.producer.batcher import Hear
+    from services.producer.batcher import OnVerdict
     from services.producer.sources.files import Input
     from services.producer.sources.source import Source
 
@@ -93,28 +93,28 @@ class Reader:
         with closing(AcrossInputs()) as across:
             for each in self._inputs:
                 before = self._batcher.received
-                hear = partial(across.hear, each) if len(self._inputs) > 1 else None
-                source = across.guard(each) if hear else each.orders()
+                on_verdict = partial(across.note, each) if len(self._inputs) > 1 else None
+                source = across.guard(each) if on_verdict else each.orders()
                 try:
-                    is_whole = self._consume(source, each.name, hear)
+                    is_whole = self._consume(source, each.name, on_verdict)
                     if is_whole and self._batcher.received == before:
                         self.notes.append(f"{each.name}: there are no orders in it")
                 finally:
                     self._note(each)
 
-    def _consume(self, source: Source, name: str, hear: Hear | None = None) -> bool:
+    def _consume(self, source: Source, name: str, on_verdict: OnVerdict | None = None) -> bool:
         """Take in a source; return whether it was taken in to its end."""
         if self._rate:
             source = at_rate(source, self._rate, self._stop)
         try:
-            if self._batcher.consume(source, hear):
+            if self._batcher.consume(source, on_verdict):
                 return True
             self.problems.append(f"{name}: stopped before its end")
         except CutOff as cut:
-            place = f"{name}, line {cut.line}" if cut.line else name
-            self.problems.append(f"{place}: {cut.said}")
+            where = f"{name}, line {cut.line}" if cut.line else name
+            self.problems.append(f"{where}: {cut.said}")
         return False
 
     def _note(self, source: Input) -> None:
-        self.notes += source.remarks.notes(source.name)
-        self.problems += source.remarks.problems(source.name)
+        self.notes += source.notes.to_tell(source.name)
+        self.problems += source.notes.problems(source.name)

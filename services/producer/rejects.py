@@ -51,8 +51,8 @@ class Rejects:
         """
         file = self._file or self._open()
         line = {
-            "file": rejected.place.file,
-            "line": rejected.place.line,
+            "file": rejected.source_line.file,
+            "line": rejected.source_line.line,
             "order_id": rejected.order_id and legible(rejected.order_id),
             "reasons": [legible(str(reason)) for reason in rejected.reasons],
         }

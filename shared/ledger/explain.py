@@ -39,8 +39,8 @@ def explain(connection: sa.Connection, order_id: str) -> Story | None:
     history = [event for outcome in past for event in _settled(connection, outcome)]
     if now is None:
         history.append(_accepted(entry, number))
-    places = {(partition, outcome.number) for outcome in past} | {(partition, number)}
-    failed = [event for place in places for event in _failed(connection, *place)]
+    numbered = {(partition, outcome.number) for outcome in past} | {(partition, number)}
+    failed = [event for each in numbered for event in _failed(connection, *each)]
     attempts = now.attempts if now else max([entry.attempts, *(each["attempt"] for each in failed)])
     return {
         "order_id": order_id,

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from shared import clock
 from shared.errors import Backlogged
 from shared.ledger.database.tables import heads, identities, journal
-from shared.ledger.positions import positions
+from shared.ledger.positions import read_positions
 from shared.schema import Message, encode_batch, encode_nudge
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def append(
             if callable(block):
                 block = block()
             stamp = {"run_id": run_id, "accepted_at": clock.now_us(), "attempts": 0}
-            room = max_pending - sum(place.open for place in positions(connection))
+            room = max_pending - sum(position.open for position in read_positions(connection))
             known = _known(ledger, connection, block)
             own = _Own(ledger, connection, known, run_id, written)
             verdicts, shards = _judge(block, known, max(room, 0), own.orders)

@@ -25,8 +25,8 @@ Listed = dict[str, Any]
 Outcomes = dict[int, "sa.Row[Any]"]
 
 
-class Place(NamedTuple):
-    """Where a page ended: everything after it was accepted earlier, or has a lower place."""
+class PageCursor(NamedTuple):
+    """Where a page ended: everything after it was accepted earlier, or has a lower number."""
 
     accepted_at: int
     partition: int
@@ -36,8 +36,8 @@ class Place(NamedTuple):
         return f"{self.accepted_at}-{self.partition}-{self.number}"
 
 
-def parse_place(text: str) -> Place:
-    """Read a place as it was written.
+def parse_cursor(text: str) -> PageCursor:
+    """Read a page cursor as it was written.
 
     Raises:
         ValueError: It is none.
@@ -45,7 +45,7 @@ def parse_place(text: str) -> Place:
     match = re.fullmatch(r"(\d{1,18})-(\d{1,4})-(\d{1,18})", text, flags=re.ASCII)
     if match is None:
         raise ValueError("must be the cursor of an earlier page")
-    return Place(*map(int, match.groups()))
+    return PageCursor(*map(int, match.groups()))
 
 
 class Page(NamedTuple):
@@ -53,12 +53,12 @@ class Page(NamedTuple):
 
     Attributes:
         orders: Each with its ``order_id``, ``customer_id``, ``status``, ``total`` (minor units),
-            ``currency``, place, ``attempts``, ``reason`` and times (RFC 3339).
+            ``currency``, ``partition``, ``number``, ``attempts``, ``reason`` and times (RFC 3339).
         after: Where the next page begins; None if this is the last one.
     """
 
     orders: list[Listed]
-    after: Place | None
+    after: PageCursor | None
 
 
 def list_orders(
@@ -68,7 +68,7 @@ def list_orders(
     status: str | None = None,
     order_id: str | None = None,
     customer_id: str | None = None,
-    after: Place | None = None,
+    after: PageCursor | None = None,
     limit: int = 50,
 ) -> Page:
     """List accepted orders, the latest first.
@@ -83,7 +83,7 @@ def list_orders(
         limit: Most orders in the page.
     """
     found: list[Listed] = []
-    place: Place | None = None
+    cursor: PageCursor | None = None
     for entry in _entries(ledger, connection, status, order_id, customer_id, after):
         last = entry.last
         if after is not None and (entry.accepted_at, entry.partition) == after[:2]:
@@ -101,8 +101,8 @@ def list_orders(
             if order_id not in {None, order.order_id}:
                 continue
             if len(found) == limit:
-                return Page(found, place)
-            place = Place(entry.accepted_at, entry.partition, number)
+                return Page(found, cursor)
+            cursor = PageCursor(entry.accepted_at, entry.partition, number)
             found.append(
                 {
                     "order_id": order.order_id,
@@ -127,7 +127,7 @@ def _entries(
     status: str | None,
     order_id: str | None,
     customer_id: str | None,
-    after: Place | None,
+    after: PageCursor | None,
 ) -> Iterator[sa.Row[Any]]:
     """Yield the journal entries that can hold what is asked for, as far as anybody reads on."""
     key = sa.tuple_(journal.c.accepted_at, journal.c.partition, journal.c.first)

@@ -23,7 +23,7 @@ class Position(NamedTuple):
         return self.head - self.cursor
 
 
-def positions(connection: sa.Connection) -> list[Position]:
+def read_positions(connection: sa.Connection) -> list[Position]:
     """Read every partition's position, ascending."""
     rows = connection.execute(
         sa.select(heads.c.partition, heads.c.number, cursors.c.number, heads.c.created)

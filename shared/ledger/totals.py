@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from shared.ledger.database.tables import LOW_BITS, LOW_MASK, journal, outcomes, tallies
-from shared.ledger.positions import positions
+from shared.ledger.positions import read_positions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -55,15 +55,15 @@ class Totals:
         return asdict(self)
 
 
-def totals(connection: sa.Connection, places: Sequence[Position] | None = None) -> Totals:
+def totals(connection: sa.Connection, positions: Sequence[Position] | None = None) -> Totals:
     """Add up the whole ledger from its counters, without looking at a single order.
 
     Args:
         connection: One snapshot.
-        places: The partitions' positions in it, if they have been read.
+        positions: The partitions' read_positions in it, if they have been read.
     """
-    if places is None:
-        places = positions(connection)
+    if positions is None:
+        positions = read_positions(connection)
     result = _tally(
         connection.execute(
             sa.select(
@@ -75,8 +75,8 @@ def totals(connection: sa.Connection, places: Sequence[Position] | None = None) 
             )
         )
     )
-    result.created = sum(place.created for place in places)
-    result.open = sum(place.open for place in places)
+    result.created = sum(position.created for position in positions)
+    result.open = sum(position.open for position in positions)
     return result
 
 

@@ -48,19 +48,19 @@ def connect(
         patience: Seconds that an answer may take.
         is_loose: Whether to use pipelines in place of transactions.
     """
-    place = parse_redis_url(url)
+    where = parse_redis_url(url)
     client = _LooseRedis if is_loose else redis.Redis
-    options = _options(place, password_file, patience)
-    if place.service:
+    options = _options(where, password_file, patience)
+    if where.service:
         sentinels: Any = Sentinel
-        asking = sentinels(place.hosts, sentinel_kwargs=_sentinel_options(place), **options)
-        made: redis.Redis = asking.master_for(place.service, client)
+        asking = sentinels(where.hosts, sentinel_kwargs=_sentinel_options(where), **options)
+        made: redis.Redis = asking.master_for(where.service, client)
         return made
-    if place.path:
+    if where.path:
         return client.from_pool(
-            ConnectionPool(connection_class=UnixDomainSocketConnection, path=place.path, **options)
+            ConnectionPool(connection_class=UnixDomainSocketConnection, path=where.path, **options)
         )
-    host, port = place.hosts[0]
+    host, port = where.hosts[0]
     if options.pop("ssl", False):
         options["connection_class"] = SSLConnection
     return client.from_pool(ConnectionPool(host=host, port=port, **options))
@@ -192,13 +192,13 @@ class _FromFile(CredentialProvider):
         return (self._username, password) if self._username else (password,)
 
 
-def _options(place: RedisUrl, password_file: str, patience: float) -> dict[str, Any]:
-    options: dict[str, Any] = _common(patience) | {"db": place.db}
-    if place.is_tls:
-        options |= {"ssl": True, **place.tls}
-    if "protocol" in place.options:
-        options["protocol"] = int(place.options["protocol"])
-    return options | _credentials(password_file, place.username, place.password)
+def _options(url: RedisUrl, password_file: str, patience: float) -> dict[str, Any]:
+    options: dict[str, Any] = _common(patience) | {"db": url.db}
+    if url.is_tls:
+        options |= {"ssl": True, **url.tls}
+    if "protocol" in url.options:
+        options["protocol"] = int(url.options["protocol"])
+    return options | _credentials(password_file, url.username, url.password)
 
 
 def _common(patience: float) -> dict[str, Any]:
@@ -220,11 +220,11 @@ def _credentials(path: str, username: str, password: str) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value}
 
 
-def _sentinel_options(place: RedisUrl) -> dict[str, Any]:
+def _sentinel_options(url: RedisUrl) -> dict[str, Any]:
     options = _common(SENTINEL_SECONDS) | {"retry": Retry(NoBackoff(), 0)}
-    if place.is_tls:
-        options |= {"ssl": True, **place.tls}
-    said = place.options
+    if url.is_tls:
+        options |= {"ssl": True, **url.tls}
+    said = url.options
     return options | _credentials(
         said.get("sentinel_password_file", ""),
         said.get("sentinel_username", ""),
@@ -232,9 +232,9 @@ def _sentinel_options(place: RedisUrl) -> dict[str, Any]:
     )
 
 
-def _reach_cluster(place: RedisUrl, password_file: str, patience: float) -> redis.RedisCluster:
-    host, port = place.hosts[0]
-    options = _options(place, password_file, patience)
+def _reach_cluster(url: RedisUrl, password_file: str, patience: float) -> redis.RedisCluster:
+    host, port = url.hosts[0]
+    options = _options(url, password_file, patience)
     del options["db"]  # a cluster has but one
     # Each command of a pipeline would be tried again by itself, with a wait before it.
     options["retry"] = Retry(NoBackoff(), 0)

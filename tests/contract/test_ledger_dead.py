@@ -14,7 +14,7 @@ from shared.ledger.entries import accepted_orders
 from shared.ledger.explain import explain
 from shared.ledger.journal import Verdict
 from shared.ledger.listing import list_orders
-from shared.ledger.positions import positions
+from shared.ledger.positions import read_positions
 from shared.ledger.totals import run_totals, totals
 from shared.schema import decode_batch
 from shared.texts import MOST
@@ -83,7 +83,7 @@ def test_a_retried_order_goes_on_under_a_new_number(new_ledger: NewLedger) -> No
     batch = decode_batch(message.body)
     assert (batch.first, batch.last, batch.orders[0].order_id) == (6, 6, "o-2")
     with ledger.database.read() as connection:
-        (place,) = positions(connection)
+        (place,) = read_positions(connection)
         assert (place.head, place.created, place.open) == (6, 5, 1)
         assert totals(connection).dead == 0
         assert [accepted.order_id for _, _, accepted in accepted_orders(connection)] == [

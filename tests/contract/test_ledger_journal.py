@@ -16,7 +16,7 @@ from shared.ledger import journal as the_journal
 from shared.ledger.database import tables
 from shared.ledger.entries import accepted_orders
 from shared.ledger.journal import Verdict, append, digest
-from shared.ledger.positions import positions
+from shared.ledger.positions import read_positions
 from shared.schema import decode_batch
 from tests.support.ledgers import assert_proven, candidate, dump, order, take_in
 
@@ -105,7 +105,7 @@ def assert_numbered(ledger: Ledger, winners: dict[str, dict[str, Any]]) -> None:
     """Every winner is in the journal once, per partition from 1 on and in order of arrival."""
     with ledger.database.read() as connection:
         accepted = list(accepted_orders(connection))
-        places = positions(connection)
+        places = read_positions(connection)
     arrived = [candidate(ledger, wanted) for wanted in winners.values()]
     for place in places:
         ours = [each.order_id for each in arrived if each.partition == place.partition]
@@ -226,7 +226,7 @@ def test_producers_at_once_share_identities_and_numbers(new_ledger: NewLedger) -
     found = Counter(verdict for each in verdicts for verdict in each)
     assert found == {Verdict.CREATED: 63, Verdict.CONFLICT: 240 - 63}
     with ledger.database.read() as connection:
-        assert sum(place.head for place in positions(connection)) == 63
+        assert sum(place.head for place in read_positions(connection)) == 63
     assert_proven(ledger)
 
 

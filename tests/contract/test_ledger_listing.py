@@ -13,7 +13,7 @@ from services.payment.settle import Settler
 from shared.ledger.dead import retry
 from shared.ledger.dead_letters import dead_letters
 from shared.ledger.entries import accepted_orders
-from shared.ledger.listing import list_orders, parse_place, statuses
+from shared.ledger.listing import list_orders, parse_cursor, statuses
 from tests.support.ledgers import books_of, order, take_in
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def pages(ledger: Ledger, limit: int, **wanted: Any) -> list[dict[str, Any]]:
         if page.after is None:
             return found
         assert len(page.orders) == limit
-        after = parse_place(str(page.after))
+        after = parse_cursor(str(page.after))
 
 
 CUSTOMERS = [f"c-{number}" for number in range(4)]
@@ -138,7 +138,7 @@ def test_a_customer_is_found_by_the_whole_name_only(new_ledger: NewLedger) -> No
 @pytest.mark.parametrize("text", ["", "1-2", "1-2-3-4", "a-b-c", "-1-2-3", "1-2-3\n", "1-2-\uff13"])
 def test_a_cursor_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="cursor of an earlier page"):
-        parse_place(text)
+        parse_cursor(text)
 
 
 def test_present_statuses_are_looked_up_at_once(new_ledger: NewLedger) -> None:

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from services.payment.next_batch import Delivery
-from shared.ledger.positions import positions
+from shared.ledger.positions import read_positions
 from shared.ledger.settlement import BATCH_FAILURES, record_failure, write
 from shared.ledger.totals import totals
 from shared.schema import encode_nudge
@@ -124,7 +124,7 @@ def test_open_is_what_the_cursor_has_not_reached(new_ledger: NewLedger) -> None:
     ledger = new_ledger(partitions=2)
     take_in(ledger, [order(f"o-{number}", f"c-{number}") for number in range(9)])
     with ledger.database.read() as connection:
-        open_before = {place.partition: place.open for place in positions(connection)}
+        open_before = {place.partition: place.open for place in read_positions(connection)}
     settler(ledger).settle_partition(1)
     with ledger.database.read() as connection:
         assert totals(connection).open == open_before[0]

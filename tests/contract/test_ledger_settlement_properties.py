@@ -35,7 +35,7 @@ from shared.ledger.cursors import peek
 from shared.ledger.database import tables
 from shared.ledger.dead_letters import dead_letters
 from shared.ledger.entries import accepted_orders, entry_at
-from shared.ledger.positions import positions
+from shared.ledger.positions import read_positions
 from shared.ledger.settlement import BATCH_FAILURES, record_failure, write
 from shared.ledger.totals import totals
 from tests.support import ledgers as some
@@ -181,7 +181,7 @@ class Pipeline(RuleBasedStateMachine):
         settler = self.hired()
         for _ in range(500):
             with self.ledger.database.read() as connection:
-                places = [place.partition for place in positions(connection) if place.open]
+                places = [place.partition for place in read_positions(connection) if place.open]
             if not places:
                 break
             for partition in places:

@@ -95,8 +95,8 @@ def collect(source: Input) -> Found:
         found.cut = cut
     finally:
         source.close()
-    found.notes = source.remarks.notes("it")
-    found.problem = next(iter(source.remarks.problems("it")), None)
+    found.notes = source.notes.to_tell("it")
+    found.problem = next(iter(source.notes.problems("it")), None)
     return found
 
 

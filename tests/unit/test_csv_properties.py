@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from services.producer.sources import streams
 from services.producer.sources.files import Input
-from services.producer.sources.source import PAUSE, Accepted, CutOff, Rejected
+from services.producer.sources.source import FLUSH, Accepted, CutOff, Rejected
 from services.producer.sources.streams import decompressed, lines
 from shared.errors import InputError
 from shared.schema import encode_order
@@ -99,9 +99,9 @@ def test_lines_do_not_depend_on_how_the_bytes_arrive(content: bytes, data: st.Da
     arriving: list[Any] = []
     for chunk in data.draw(some.pieces(packed)):
         if data.draw(st.booleans()):
-            arriving.append(PAUSE)
+            arriving.append(FLUSH)
         arriving.append(chunk)
-    found = [line for line in lines(decompressed(iter(arriving))) if line is not PAUSE]
+    found = [line for line in lines(decompressed(iter(arriving))) if line is not FLUSH]
     assert found == list(lines(iter([content] if content else [])))
     texts = content.removeprefix(b"\xef\xbb\xbf").split(b"\n")
     expected = texts if texts[-1] or (len(texts) == 1 and content) else texts[:-1]

@@ -23,7 +23,7 @@ def test_a_row_with_too_few_or_too_many_columns_spoils_its_order_alone(
     assert found.ids == ["before", "after"]
     assert found.rejected_ids == ["o1"]
     assert found.why == [f"line 4: must have 7 columns, not {columns}"]
-    assert found.rejected[0].place.line == 3
+    assert found.rejected[0].source_line.line == 3
     assert found.cut is None
 
 

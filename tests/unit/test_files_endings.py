@@ -11,7 +11,7 @@ import pytest
 
 from services.producer.sources.csv_orders import HEADER
 from services.producer.sources.files import Input
-from services.producer.sources.source import PAUSE, Accepted, Stopped
+from services.producer.sources.source import FLUSH, Accepted, Stopped
 from shared.errors import InputError
 from tests.support.inputs import Found, Reader, collect, csv_of, jsonl_of, order, row
 
@@ -73,7 +73,7 @@ def test_jsonl_that_is_cut_rejects_the_order_that_was_cut(
 ) -> None:
     found = read(jsonl_of(order("o1")) + tail, "orders.jsonl")
     assert found.ids == ["o1"]
-    assert [each.place.line for each in found.rejected] == [2]
+    assert [each.source_line.line for each in found.rejected] == [2]
     assert found.cut is not None
     assert (found.cut.line, found.cut.why) == (2, why)
 
@@ -121,7 +121,7 @@ def test_a_cut_json_order_is_counted_as_rejected_in_gzip_too(read: Reader) -> No
     found = read(stored[: 18 + len(jsonl_of(order("o1"))) + 20], "orders.jsonl.gz")
     assert found.ids == ["o1"]
     assert found.why == ["line: is cut off: the gzip data ends in the middle"]
-    assert found.rejected[0].place.line == 2
+    assert found.rejected[0].source_line.line == 2
 
 
 def test_garbage_after_gzip_is_reported_and_what_came_before_stands(read: Reader) -> None:
@@ -208,11 +208,11 @@ def pipe(tmp_path: Path) -> Iterator[tuple[Input, int, int]]:
 def test_a_pipe_says_when_nothing_more_is_there_just_now(pipe: tuple[Input, int, int]) -> None:
     source, writing_end, _ = pipe
     orders = source.orders()
-    assert next(orders) is PAUSE
+    assert next(orders) is FLUSH
     os.write(writing_end, jsonl_of(order("o1")))
     found = next(orders)
     assert isinstance(found, Accepted)
-    assert next(orders) is PAUSE
+    assert next(orders) is FLUSH
 
 
 def test_a_stop_ends_the_wait_for_a_pipe_and_no_half_order_counts(

@@ -140,7 +140,7 @@ def test_a_field_that_breaks_its_rule_is_named_once_with_the_rule(
         place = field
     found = read(content, f"orders.{form}")
     assert found.ids == ["good"]
-    assert [each.place.line for each in found.rejected] == [3 if form == "csv" else 2]
+    assert [each.source_line.line for each in found.rejected] == [3 if form == "csv" else 2]
     (why,) = found.why
     assert why.startswith(f"{place}: {rule}, not ")
 
@@ -225,7 +225,7 @@ def test_a_json_line_that_is_no_order_is_refused_and_the_next_is_read(
 ) -> None:
     found = read(f"{line}\n".encode() + jsonl_of(order("good")), "orders.jsonl")
     assert found.ids == ["good"]
-    assert [each.place.line for each in found.rejected] == [1]
+    assert [each.source_line.line for each in found.rejected] == [1]
     assert found.cut is None
 
 

@@ -34,23 +34,23 @@ class Latest:
         self._ledger = ledger
         self._read_at = 0.0
         self._undecided_at = 0.0
-        self._places: list[Position] = []
+        self._positions: list[Position] = []
         self._orders: list[dict[str, Any]] = []
         self._letters: list[dict[str, Any]] = []
         self.text = '{"orders":[],"letters":[]}'
 
-    def refresh(self, connection: sa.Connection, places: list[Position], found: Totals) -> None:
+    def refresh(self, connection: sa.Connection, positions: list[Position], found: Totals) -> None:
         """Read them again, if it is time to."""
         now = time.monotonic()
         if now - self._read_at < 1:
             return
-        is_moved = places != self._places
+        is_moved = positions != self._positions
         if is_moved:
             self._orders = list_orders(self._ledger, connection, limit=MOST).orders
         if is_moved or (found.dead and now - self._undecided_at > UNDECIDED_SECONDS):
             letters = undecided(connection, MOST) if found.dead else []
             self._letters = [letter.as_dict() for letter in letters]
             self._undecided_at = now
-        self._read_at, self._places = now, places
+        self._read_at, self._positions = now, positions
         lists = {"orders": self._orders, "letters": self._letters}
         self.text = json.dumps(lists, separators=(",", ":"))

@@ -16,7 +16,7 @@ from services.http.live.history import Counters, History
 from services.http.live.latest import Latest
 from shared import clock
 from shared.errors import LedgerUnavailable, QueueUnavailable
-from shared.ledger.positions import positions
+from shared.ledger.positions import read_positions
 from shared.ledger.totals import totals
 from shared.logs import Logger
 from shared.metrics import LATENCY_BOUNDS, Meter
@@ -141,27 +141,27 @@ class Live:
         now = time.time()
         try:
             with self._ledger.database.read() as connection:
-                places = positions(connection)
-                found = totals(connection, places)
+                positions = read_positions(connection)
+                found = totals(connection, positions)
                 stats = self._pipeline.worker_stats(connection)
                 if is_watched:
-                    self._lists.refresh(connection, places, found)
+                    self._lists.refresh(connection, positions, found)
         except LedgerUnavailable as error:
             trouble = said(error)
         else:
-            self._count(now, places, found, stats)
+            self._count(now, positions, found, stats)
         flags = self._look_around(now, trouble)
         if is_watched or self._is_stopping.is_set():
             troubles = {"trouble": trouble, "queue_trouble": self._queue_trouble}
             self._send(now, {**flags, **troubles, **doing})
 
     def _count(
-        self, now: float, places: list[Position], found: Totals, stats: WorkerStats | None
+        self, now: float, positions: list[Position], found: Totals, stats: WorkerStats | None
     ) -> None:
         entries = stats.entries if stats else []
         meter = stats.meter if stats else Meter()
         counters = Counters(
-            found.created, sum(place.cursor for place in places), meter.latency.counts
+            found.created, sum(position.cursor for position in positions), meter.latency.counts
         )
         self._note_losses(now, entries)
         if self._history.observe(now, counters):
@@ -178,13 +178,13 @@ class Live:
             "balanced": found.is_balanced,
             "partitions": [
                 {
-                    "open": place.open,
-                    "settled": place.cursor,
+                    "open": position.open,
+                    "settled": position.cursor,
                     "worker": holder
-                    if (holder := self._holders.get(place.partition)) in there
+                    if (holder := self._holders.get(position.partition)) in there
                     else None,
                 }
-                for place in places
+                for position in positions
             ],
             "workers": [_worker(entry, now) for entry in entries],
         }

@@ -20,7 +20,7 @@ from services.http.bodies import require_text
 from services.producer.batcher import BACKLOG_SECONDS, CONFLICT
 from services.producer.group_commit import Overrun
 from services.producer.sources.jsonl_orders import TOO_LONG, read_id
-from services.producer.sources.seen_ids import Seen
+from services.producer.sources.seen_ids import SeenIds
 from services.producer.sources.streams import LineSplitter
 from services.producer.sources.whole_orders import REJECTED_BEFORE
 from shared.errors import InvalidOrder, LedgerUnavailable, LedgerUncertain
@@ -87,7 +87,7 @@ class Bulk:
         self._refused = 0
         self._blank = 0
         self._first_skipped = 0
-        self._rejected = Seen()
+        self._rejected = SeenIds()
 
     async def take(self, body: AsyncIterator[bytes]) -> None:
         """Take every line in, in order; return when the body has been read.

@@ -21,7 +21,7 @@ from services.http.models import (
 from services.http.problems import Problem
 from shared.errors import Reason
 from shared.ledger.explain import explain
-from shared.ledger.listing import list_orders, parse_place
+from shared.ledger.listing import list_orders, parse_cursor
 from shared.ledger.status import status_report
 from shared.texts import legible
 
@@ -94,7 +94,7 @@ def orders_router(reading: Reading) -> APIRouter:
                 status=status,
                 order_id=order_id,
                 customer_id=customer_id,
-                after=parse_place(cursor) if cursor else None,
+                after=parse_cursor(cursor) if cursor else None,
                 limit=limit,
             )
             return {"orders": page.orders, "next": str(page.after) if page.after else None}

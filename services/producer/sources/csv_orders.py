@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from services.producer.sources.csv_rows import COLUMNS, Flaw, Row, bare, lines_of, read_rows
-from services.producer.sources.source import PAUSE, Accepted, CutOff, Place, Rejected, of_line
+from services.producer.sources.source import FLUSH, Accepted, CutOff, Rejected, SourceLine, of_line
 from shared.currencies import MINOR_DIGITS
 from shared.errors import InvalidOrder, Reason
 from shared.reasons import bounded
@@ -21,8 +21,8 @@ from shared.schema import build_order
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from services.producer.sources.notes import Remarks
-    from services.producer.sources.source import Source, _Pause
+    from services.producer.sources.notes import Notes
+    from services.producer.sources.source import Flush, Source
     from services.producer.sources.streams import Line
     from services.producer.sources.whole_orders import Guard
 
@@ -32,16 +32,14 @@ _INTEGER = re.compile(r"[0-9]{1,25}")
 _DECIMAL = re.compile(r"([0-9]{1,25})(?:\.([0-9]{1,25}))?")
 
 
-def parse_csv(
-    file: str, content: Iterable[Line | _Pause], guard: Guard, remarks: Remarks
-) -> Source:
+def parse_csv(file: str, content: Iterable[Line | Flush], guard: Guard, notes: Notes) -> Source:
     """Yield an order for each run of rows with the same id.
 
     Args:
         file: The input's name.
         content: Its lines after the header.
         guard: Refuses orders that are not whole.
-        remarks: Takes note of rows that are left out.
+        notes: Takes note of rows that are left out.
 
     Raises:
         CutOff: A line is not UTF-8, or the input ends in the middle of a row; the order it belongs
@@ -49,9 +47,9 @@ def parse_csv(
     """
     group: _Group | None = None
     try:
-        for item in read_rows(content, remarks):
-            if item is PAUSE:
-                yield PAUSE
+        for item in read_rows(content, notes):
+            if item is FLUSH:
+                yield FLUSH
                 continue
             row = item.columns
             if group is not None and (row is None or not group.takes(row)):
@@ -64,7 +62,7 @@ def parse_csv(
                 continue
             if group is None:
                 order_id = row.order_id if isinstance(row, Flaw) else row[0]
-                group = _Group(Place(file, item.first), order_id)
+                group = _Group(SourceLine(file, item.first), order_id)
             group.add(item, row)
     except CutOff as cut:
         if group is not None:
@@ -82,7 +80,7 @@ _Columns = list[str] | Flaw
 class _Group:
     """The rows of one order, as far as they have come."""
 
-    place: Place
+    source_line: SourceLine
     order_id: str
     head: tuple[str, ...] = ()
     items: list[dict[str, Any]] = field(default_factory=list)
@@ -163,8 +161,8 @@ class _Group:
                 reasons = reasons + [reason for reason in found if not self._is_said(reason)]
             else:
                 if not reasons:
-                    return Accepted(self.place, order, canonical)
-        return Rejected(self.place, self.order_id[:64] or None, bounded(reasons))
+                    return Accepted(self.source_line, order, canonical)
+        return Rejected(self.source_line, self.order_id[:64] or None, bounded(reasons))
 
     def _whole(self, row: Row, text: str) -> int:
         if _INTEGER.fullmatch(text):
@@ -200,7 +198,7 @@ class _Group:
         """Say the lines in the file instead of the index in the order."""
         match = re.fullmatch(r"items\[(\d+)\]\.(\w+)", reason.where)
         if match is None:
-            return reason._replace(where=f"line {self.place.line} {reason.where}")
+            return reason._replace(where=f"line {self.source_line.line} {reason.where}")
         row = self.lines[int(match[1])]
         return reason._replace(where=f"{lines_of(row.first, row.last)} {match[2]}")
 

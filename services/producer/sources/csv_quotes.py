@@ -13,13 +13,13 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from services.producer.sources.csv_parts import COMMAS, Parts, is_plain
-from services.producer.sources.source import PAUSE, CutOff
+from services.producer.sources.source import FLUSH, CutOff
 from services.producer.sources.streams import LINE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from services.producer.sources.source import _Pause
+    from services.producer.sources.source import Flush
     from services.producer.sources.streams import Line
 
 _FIELD = rb'(?:"[^"]*+(?:""[^"]*+)*+"|[^",][^,]*+|)'
@@ -41,7 +41,7 @@ _SHOWN = 200
 _OUTSIDE: _States = frozenset({_BEGIN})
 
 
-def join_rows(content: Iterable[Line | _Pause]) -> Iterator[Line | _Pause]:
+def join_rows(content: Iterable[Line | Flush]) -> Iterator[Line | Flush]:
     """Yield each row as one line, which names the last of its lines, too.
 
     Raises:
@@ -50,8 +50,8 @@ def join_rows(content: Iterable[Line | _Pause]) -> Iterator[Line | _Pause]:
     joiner = Joiner()
     try:
         for line in content:
-            if line is PAUSE:
-                yield PAUSE
+            if line is FLUSH:
+                yield FLUSH
             elif (
                 joiner.is_between
                 and b'"' not in (text := line.text)

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from services.producer.sources.csv_quotes import join_rows
 from services.producer.sources.jsonl_orders import TOO_LONG
-from services.producer.sources.source import NOT_UTF8, PAUSE, CutOff, of_line
+from services.producer.sources.source import FLUSH, NOT_UTF8, CutOff, of_line
 from shared.errors import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from services.producer.sources.notes import Remarks
-    from services.producer.sources.source import _Pause
+    from services.producer.sources.notes import Notes
+    from services.producer.sources.source import Flush
     from services.producer.sources.streams import Line
 
 COLUMNS = ("order_id", "customer_id", "currency", "placed_at", "sku", "quantity", "unit_price")
@@ -54,15 +54,15 @@ class Row(NamedTuple):
     columns: list[str] | Flaw | None
 
 
-def read_rows(content: Iterable[Line | _Pause], remarks: Remarks) -> Iterator[Row | _Pause]:
+def read_rows(content: Iterable[Line | Flush], notes: Notes) -> Iterator[Row | Flush]:
     """Split the rows; what a spreadsheet or a joined file leaves in between is left out, and noted.
 
     Raises:
         CutOff: After the row in which the input ends.
     """
     for line in join_rows(content):
-        if line is PAUSE:
-            yield PAUSE
+        if line is FLUSH:
+            yield FLUSH
             continue
         number, text, is_too_long, _, cut, _, is_rest, _, doubt, parted = line
         if not (is_too_long or cut or is_rest or doubt or parted):
@@ -73,7 +73,7 @@ def read_rows(content: Iterable[Line | _Pause], remarks: Remarks) -> Iterator[Ro
         columns = _read(line)
         if columns is None or columns == _HEADER_ROW:
             if line.text.strip():
-                remarks.leave_out("header" if columns else "empty", line.number)
+                notes.leave_out("header" if columns else "empty", line.number)
             if columns:
                 yield Row(line.number, line.number, None)
             continue

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from services.producer.sources.csv_orders import parse_csv
 from services.producer.sources.formats import check_header, check_json
 from services.producer.sources.jsonl_orders import parse_jsonl
-from services.producer.sources.notes import Remarks
+from services.producer.sources.notes import Notes
 from services.producer.sources.order_runs import find_apart
-from services.producer.sources.source import PAUSE, CutOff
+from services.producer.sources.source import FLUSH, CutOff
 from services.producer.sources.streams import chunks, decompressed, file_chunks, lines
 from services.producer.sources.whole_orders import LookedThrough, Remembered, refuse_again
 from shared.errors import InputError
@@ -23,7 +23,7 @@ from shared.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from services.producer.sources.source import Source, _Pause
+    from services.producer.sources.source import Flush, Source
     from services.producer.sources.streams import Line
 
 STANDARD_INPUT = "-"
@@ -35,7 +35,7 @@ class Input:
     Attributes:
         name: What to call it.
         size: Its bytes on disk, or None for a stream.
-        remarks: What a person should hear of it besides, once it has been read.
+        notes: What a person should hear of it besides, once it has been read.
         is_csv: Whether it is CSV; known when the first order comes.
 
     Raises:
@@ -43,7 +43,7 @@ class Input:
     """
 
     def __init__(self, path: str, wake: int) -> None:
-        self.remarks = Remarks()
+        self.notes = Notes()
         self.is_csv = False
         self._start = 0
         self._wake = wake
@@ -89,28 +89,28 @@ class Input:
         content = lines(decompressed(chunks(self._descriptor, self._wake)), keeps_rest=True)
         beginning: list[Line] = []
         for found in self._begin(content):
-            if found is PAUSE:
-                yield PAUSE
+            if found is FLUSH:
+                yield FLUSH
             else:
                 beginning.append(found)
         if not beginning:
             return
         if self._is_jsonl(beginning[0]):
-            orders = parse_jsonl(self.name, chain(beginning, content), self.remarks)
+            orders = parse_jsonl(self.name, chain(beginning, content), self.notes)
             yield from refuse_again(orders)
             return
         self.is_csv = True
         if self.size is None:
-            with closing(Remembered(self.remarks)) as guard:
-                yield from parse_csv(self.name, content, guard, self.remarks)
+            with closing(Remembered(self.notes)) as guard:
+                yield from parse_csv(self.name, content, guard, self.notes)
         else:
             yield from self._looked_through(content)
 
-    def _looked_through(self, content: Iterator[Line | _Pause]) -> Source:
+    def _looked_through(self, content: Iterator[Line | Flush]) -> Source:
         """Read a CSV file of which is known which orders it has in several places."""
         before = os.fstat(self._descriptor)
         apart = find_apart(self.name, lambda: decompressed(self._again()))
-        yield from parse_csv(self.name, content, LookedThrough(apart), self.remarks)
+        yield from parse_csv(self.name, content, LookedThrough(apart), self.notes)
         after = os.fstat(self._descriptor)
         if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns) and self.size:
             raise CutOff("it was changed while it was read; run it again when it is whole")
@@ -118,11 +118,11 @@ class Input:
     def _again(self) -> Iterator[bytes]:
         return file_chunks(self._descriptor, self._wake, self._start)
 
-    def _begin(self, content: Iterator[Line | _Pause]) -> Iterator[Line | _Pause]:
+    def _begin(self, content: Iterator[Line | Flush]) -> Iterator[Line | Flush]:
         """Pass over blank lines, and yield the first other one, if it can be that of orders."""
         for line in content:
-            if line is PAUSE:
-                yield PAUSE
+            if line is FLUSH:
+                yield FLUSH
                 continue
             if not line.text.strip():
                 continue

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from pydantic_core import from_json
 
 from services.producer.sources.source import (
+    FLUSH,
     NOT_UTF8,
-    PAUSE,
     Accepted,
     CutOff,
-    Place,
     Rejected,
+    SourceLine,
     of_line,
 )
 from services.producer.sources.streams import LINE_BYTES
@@ -24,8 +24,8 @@ from shared.schema import parse_order
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from services.producer.sources.notes import Remarks
-    from services.producer.sources.source import Source, _Pause
+    from services.producer.sources.notes import Notes
+    from services.producer.sources.source import Flush, Source
     from services.producer.sources.streams import Line
 
 _ID = re.compile(rb'"order_id"\s*:\s*"([A-Za-z0-9._:-]{1,64})"')
@@ -36,13 +36,13 @@ _SEEN = 4096
 TOO_LONG = Reason("line", f"must have at most {LINE_BYTES:,} bytes")
 
 
-def parse_jsonl(file: str, content: Iterable[Line | _Pause], remarks: Remarks) -> Source:
+def parse_jsonl(file: str, content: Iterable[Line | Flush], notes: Notes) -> Source:
     """Yield each line's order; blank lines are passed over.
 
     Args:
         file: The input's name.
         content: Its lines.
-        remarks: Takes note of an order that goes on after its line.
+        notes: Takes note of an order that goes on after its line.
 
     Raises:
         CutOff: A line is not UTF-8, or the last one ends in the middle; its order has been
@@ -50,45 +50,45 @@ def parse_jsonl(file: str, content: Iterable[Line | _Pause], remarks: Remarks) -
     """
     opened = 0
     for line in content:
-        if line is PAUSE:
-            yield PAUSE
+        if line is FLUSH:
+            yield FLUSH
             continue
         if line.is_rest:
             continue
-        place = Place(file, line.number)
+        source_line = SourceLine(file, line.number)
         if line.is_too_long:
-            yield Rejected(place, read_id(line.text), [TOO_LONG])
+            yield Rejected(source_line, read_id(line.text), [TOO_LONG])
             continue
         if not line.text.strip():
             continue
         if line.cut is not None:
-            yield Rejected(place, read_id(line.text), [Reason("line", of_line(line.cut))])
+            yield Rejected(source_line, read_id(line.text), [Reason("line", of_line(line.cut))])
             continue
         try:
             order, canonical = parse_order(line.text)
         except InvalidOrder as error:
             cut = _what_cuts(line)
             reasons = [Reason("line", of_line(cut))] if cut == NOT_UTF8 else error.reasons
-            yield Rejected(place, read_id(line.text), reasons)
-            opened = _spread(line, opened, remarks)
+            yield Rejected(source_line, read_id(line.text), reasons)
+            opened = _spread(line, opened, notes)
             if cut is not None:
                 raise CutOff(cut, line.number) from None
         else:
-            yield Accepted(place, order, canonical)
+            yield Accepted(source_line, order, canonical)
 
 
-def _spread(line: Line, opened: int, remarks: Remarks) -> int:
+def _spread(line: Line, opened: int, notes: Notes) -> int:
     """Return the line's number if it may be the first of an order on several lines.
 
     Args:
         line: It is no order.
         opened: The number of the latest such line.
-        remarks: Takes note where this one goes on with that.
+        notes: Takes note where this one goes on with that.
     """
     text = line.text.strip()
     begins = text.startswith(_OPENING)
     if 0 < opened == line.number - 1 and not begins:
-        remarks.find_spread(opened)
+        notes.find_spread(opened)
     return line.number if begins and not text.endswith(_CLOSING) else 0
 
 

@@ -30,7 +30,7 @@ class _Some:
         return ", ".join(map(str, self._shown)) + (f" and {more:,} more" if more else "")
 
 
-class Remarks:
+class Notes:
     """What was noted while an input was read; how much there is of it has no bearing on memory."""
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class Remarks:
         """Note an order of which an earlier input had other rows, and was taken in."""
         self._over.add(order_id)
 
-    def notes(self, file: str) -> list[str]:
+    def to_tell(self, file: str) -> list[str]:
         """Say what was left out, and which line holds the beginning of an order only."""
         spread = [f"{file}, line {self._spread}: {_SPREAD}"] if self._spread else []
         return spread + [

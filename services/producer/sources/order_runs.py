@@ -16,17 +16,17 @@ from typing import IO, TYPE_CHECKING
 from services.producer.sources.csv_parts import may_come_apart
 from services.producer.sources.csv_quotes import Joiner
 from services.producer.sources.csv_rows import INVISIBLE, first_column
-from services.producer.sources.source import PAUSE, CutOff
+from services.producer.sources.source import FLUSH, CutOff
 from services.producer.sources.streams import LINE_BYTES, LineSplitter
 from shared.errors import InputError, OutputUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from services.producer.sources.source import _Pause
+    from services.producer.sources.source import Flush
     from services.producer.sources.streams import Line
 
-    Bytes = Iterator[bytes | _Pause]
+    Bytes = Iterator[bytes | Flush]
 
 MOST_APART = 100_000
 """Orders in several places that are named one by one; of a file with more nothing is accepted."""
@@ -63,13 +63,13 @@ def find_apart(file: str, open_again: Callable[[], Bytes]) -> dict[str, list[int
         )
     if not twice:
         return {}
-    places: dict[str, list[int]] = {}
+    begun: dict[str, list[int]] = {}
     for name, line in _Names().with_lines(open_again()):
         if hash(name) in twice:
-            lines = places.setdefault(name.decode(errors="replace"), [])
+            lines = begun.setdefault(name.decode(errors="replace"), [])
             if len(lines) < 2:  # noqa: PLR2004  two are enough to find the others
                 lines.append(line)
-    return {name: lines for name, lines in places.items() if len(lines) > 1}
+    return {name: lines for name, lines in begun.items() if len(lines) > 1}
 
 
 class _Names:
@@ -145,7 +145,7 @@ def _until_cut(content: Bytes) -> Iterator[bytes]:
     """Read as far as it goes: whoever reads it again says why it ended."""
     try:
         for chunk in content:
-            if chunk is not PAUSE:
+            if chunk is not FLUSH:
                 yield chunk
     except CutOff:
         return

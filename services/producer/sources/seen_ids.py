@@ -10,7 +10,7 @@ MOST_IN_MEMORY = 200_000
 """Ids that are kept in memory, as hashes, at some 80 bytes each; more go to a temporary file."""
 
 
-class Seen:
+class SeenIds:
     """A set of ids that only grows. Two in 2^64 may be taken for each other."""
 
     def __init__(self) -> None:

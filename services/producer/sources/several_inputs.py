@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from services.producer.sources.csv_rows import bare
-from services.producer.sources.seen_ids import Seen
+from services.producer.sources.seen_ids import SeenIds
 from services.producer.sources.source import Accepted, Rejected
 from shared.errors import Reason
 from shared.ledger.journal import Verdict
@@ -26,31 +26,31 @@ class AcrossInputs:
     """
 
     def __init__(self) -> None:
-        self._taken: list[Seen] = []
-        self._rejected: list[Seen] = []
+        self._taken: list[SeenIds] = []
+        self._rejected: list[SeenIds] = []
 
     def guard(self, source: Input) -> Source:
         """Yield an input's orders; refuse one of which rows were rejected in an earlier input."""
-        self._taken.append(Seen())
-        self._rejected.append(Seen())
+        self._taken.append(SeenIds())
+        self._rejected.append(SeenIds())
         for found in source.orders():
             if source.is_csv and isinstance(found, Rejected):
                 self._refused(source, found)
             elif source.is_csv and isinstance(found, Accepted):
                 order_id = found.order.order_id
                 if _earlier(order_id, self._rejected):
-                    yield Rejected(found.place, order_id, [_REJECTED_EARLIER])
+                    yield Rejected(found.source_line, order_id, [_REJECTED_EARLIER])
                     continue
             yield found
 
-    def hear(self, source: Input, verdict: Verdict, order_id: str) -> None:
-        """Hear what became of an order."""
+    def note(self, source: Input, verdict: Verdict, order_id: str) -> None:
+        """Note what became of an order."""
         if not source.is_csv:
             return
         if verdict is not Verdict.CONFLICT:
             self._taken[-1].add(order_id)
         elif _earlier(order_id, self._taken):
-            source.remarks.come_over(order_id)
+            source.notes.come_over(order_id)
 
     def close(self) -> None:
         """Forget them."""
@@ -62,10 +62,10 @@ class AcrossInputs:
         if not order_id:
             return
         if _earlier(order_id, self._taken):
-            source.remarks.come_over(order_id)
+            source.notes.come_over(order_id)
         self._rejected[-1].add(order_id)
 
 
-def _earlier(order_id: str, seen: list[Seen]) -> bool:
+def _earlier(order_id: str, seen: list[SeenIds]) -> bool:
     """Whether an id was seen in an input before the latest."""
     return any(each and order_id in each for each in seen[:-1])

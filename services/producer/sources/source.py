@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from shared.schema import Order
 
 
-class Place(NamedTuple):
+class SourceLine(NamedTuple):
     """Where an order stood: the input's name, and the line on which it began."""
 
     file: str
@@ -21,7 +21,7 @@ class Place(NamedTuple):
 class Accepted(NamedTuple):
     """A valid order and its canonical encoding."""
 
-    place: Place
+    source_line: SourceLine
     order: Order
     canonical: bytes
 
@@ -29,19 +29,21 @@ class Accepted(NamedTuple):
 class Rejected(NamedTuple):
     """An order that cannot be accepted; its id, as far as it could be read."""
 
-    place: Place
+    source_line: SourceLine
     order_id: str | None
     reasons: list[Reason]
 
 
-class _Pause(Enum):
-    PAUSE = "pause"
+class Flush(Enum):
+    """The type of ``FLUSH``."""
+
+    FLUSH = "flush"
 
 
-PAUSE: Final = _Pause.PAUSE
+FLUSH: Final = Flush.FLUSH
 """Nothing more is there just now: what has gathered should leave."""
 
-Incoming = Accepted | Rejected | _Pause
+Incoming = Accepted | Rejected | Flush
 Source = Iterator[Incoming]
 
 

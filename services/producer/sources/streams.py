@@ -14,7 +14,7 @@ import zlib
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from services.producer.sources.source import PAUSE, CutOff, Stopped, _Pause
+from services.producer.sources.source import FLUSH, CutOff, Flush, Stopped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,8 +51,8 @@ class Line(NamedTuple):
     parted: bytes = b""
 
 
-def chunks(descriptor: int, wake: int) -> Iterator[bytes | _Pause]:
-    """Read a descriptor to its end; yield PAUSE before a wait.
+def chunks(descriptor: int, wake: int) -> Iterator[bytes | Flush]:
+    """Read a descriptor to its end; yield FLUSH before a wait.
 
     Raises:
         Stopped: ``wake`` became readable first.
@@ -72,7 +72,7 @@ def chunks(descriptor: int, wake: int) -> Iterator[bytes | _Pause]:
         while True:
             ready = selector.select(0)
             if not ready:
-                yield PAUSE
+                yield FLUSH
                 ready = selector.select()
             if any(key.fd == wake for key, _ in ready):
                 raise Stopped
@@ -89,7 +89,7 @@ def _read(descriptor: int) -> bytes:
         raise CutOff(f"cannot be read on ({error.strerror})") from None
 
 
-def decompressed(stream: Iterator[bytes | _Pause]) -> Iterator[bytes | _Pause]:
+def decompressed(stream: Iterator[bytes | Flush]) -> Iterator[bytes | Flush]:
     """Unpack a stream if it is gzip, and pass it through if not.
 
     Raises:
@@ -97,8 +97,8 @@ def decompressed(stream: Iterator[bytes | _Pause]) -> Iterator[bytes | _Pause]:
     """
     head = b""
     for chunk in stream:
-        if chunk is PAUSE:
-            yield PAUSE
+        if chunk is FLUSH:
+            yield FLUSH
             continue
         head += chunk
         if len(head) >= len(_GZIP_MAGIC):
@@ -111,12 +111,12 @@ def decompressed(stream: Iterator[bytes | _Pause]) -> Iterator[bytes | _Pause]:
     yield from _unpack(head, stream)
 
 
-def _unpack(head: bytes, stream: Iterator[bytes | _Pause]) -> Iterator[bytes | _Pause]:
+def _unpack(head: bytes, stream: Iterator[bytes | Flush]) -> Iterator[bytes | Flush]:
     member = zlib.decompressobj(wbits=31)
-    data: bytes | _Pause | None = head
+    data: bytes | Flush | None = head
     while data is not None:
-        if data is PAUSE:
-            yield PAUSE
+        if data is FLUSH:
+            yield FLUSH
             data = next(stream, None)
             continue
         try:
@@ -133,7 +133,7 @@ def _unpack(head: bytes, stream: Iterator[bytes | _Pause]) -> Iterator[bytes | _
                 more = next(stream, None)
                 if more is None:
                     return
-                data = more.lstrip(b"\0") if more is not PAUSE else b""
+                data = more.lstrip(b"\0") if more is not FLUSH else b""
             member = zlib.decompressobj(wbits=31)
         elif not data:
             data = next(stream, None)
@@ -167,7 +167,7 @@ def file_chunks(descriptor: int, wake: int, start: int, end: int | None = None) 
         yield chunk
 
 
-def lines(stream: Iterator[bytes | _Pause], *, keeps_rest: bool = False) -> Iterator[Line | _Pause]:
+def lines(stream: Iterator[bytes | Flush], *, keeps_rest: bool = False) -> Iterator[Line | Flush]:
     """Split a stream into lines, with any of the usual line ends; drop a byte-order mark.
 
     Args:
@@ -181,8 +181,8 @@ def lines(stream: Iterator[bytes | _Pause], *, keeps_rest: bool = False) -> Iter
     splitter = LineSplitter(keeps_rest=keeps_rest)
     try:
         for chunk in stream:
-            if chunk is PAUSE:
-                yield PAUSE
+            if chunk is FLUSH:
+                yield FLUSH
             else:
                 yield from splitter.feed(chunk)
     except CutOff as cut:

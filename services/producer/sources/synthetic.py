@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from services.producer.sources.csv_orders import HEADER
-from services.producer.sources.source import Accepted, Place
+from services.producer.sources.source import Accepted, SourceLine
 from shared.currencies import MINOR_DIGITS
 from shared.schema import Order, parse_order
 
@@ -77,7 +77,7 @@ def orders(count: int, seed: int) -> Source:
     name = f"seed {seed}"
     for number, raw in enumerate(encoded(count, seed), 1):
         order, canonical = parse_order(raw)
-        yield Accepted(Place(name, number), order, canonical)
+        yield Accepted(SourceLine(name, number), order, canonical)
 
 
 def as_csv(count: int, seed: int) -> Iterator[str]:

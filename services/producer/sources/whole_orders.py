@@ -10,14 +10,14 @@ from __future__ import annotations
 from contextlib import closing
 from typing import TYPE_CHECKING, Protocol
 
-from services.producer.sources.seen_ids import Seen
+from services.producer.sources.seen_ids import SeenIds
 from services.producer.sources.source import Accepted, Rejected
 from shared.errors import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from services.producer.sources.notes import Remarks
+    from services.producer.sources.notes import Notes
     from services.producer.sources.source import Source
 
 _APART = "the rows of an order must follow each other, each of them once; sort by order_id"
@@ -38,16 +38,16 @@ class LookedThrough:
     """For a file whose ids are known.
 
     Args:
-        places: The lines on which an order's rows begin, for each whose rows do so twice or more.
+        lines: Those on which an order's rows begin, for each whose rows do so twice or more.
     """
 
-    def __init__(self, places: dict[str, list[int]]) -> None:
-        self._places = places
+    def __init__(self, lines: dict[str, list[int]]) -> None:
+        self._lines_apart = lines
         self._told: set[str] = set()
 
     def check(self, found: Accepted | Rejected, order_id: str) -> Iterable[Accepted | Rejected]:
         """See the protocol. Such an order is refused once, where it begins."""
-        lines = self._places.get(order_id)
+        lines = self._lines_apart.get(order_id)
         if lines is None:
             return (found,)
         if order_id in self._told:
@@ -55,7 +55,7 @@ class LookedThrough:
         self._told.add(order_id)
         apart = Reason(f"lines {' and '.join(map(str, lines))}", _APART)
         others = found.reasons if isinstance(found, Rejected) else []
-        return (Rejected(found.place, order_id[:64] or None, [apart, *others]),)
+        return (Rejected(found.source_line, order_id[:64] or None, [apart, *others]),)
 
     def spoil(self, order_id: str) -> None:
         """See the protocol. They were counted when the file was looked through."""
@@ -64,22 +64,22 @@ class LookedThrough:
 class Remembered:
     """For a pipe: remembers the ids that have come, by what became of them."""
 
-    def __init__(self, remarks: Remarks) -> None:
-        self._remarks = remarks
-        self._accepted = Seen()
-        self._rejected = Seen()
+    def __init__(self, notes: Notes) -> None:
+        self._notes = notes
+        self._accepted = SeenIds()
+        self._rejected = SeenIds()
 
     def check(self, found: Accepted | Rejected, order_id: str) -> Iterable[Accepted | Rejected]:
         """See the protocol. Every part after the first is refused."""
         if order_id in self._rejected:
             if isinstance(found, Accepted):
-                found = Rejected(found.place, found.order.order_id, [REJECTED_BEFORE])
+                found = Rejected(found.source_line, found.order.order_id, [REJECTED_BEFORE])
         elif order_id in self._accepted:
-            self._remarks.charge_in_part(order_id)
+            self._notes.charge_in_part(order_id)
             self._rejected.add(order_id)
-            apart = Reason(f"line {found.place.line}", f"{_APART}: others came before")
+            apart = Reason(f"line {found.source_line.line}", f"{_APART}: others came before")
             others = found.reasons if isinstance(found, Rejected) else []
-            found = Rejected(found.place, order_id[:64] or None, [apart, *others])
+            found = Rejected(found.source_line, order_id[:64] or None, [apart, *others])
         elif isinstance(found, Accepted):
             self._accepted.add(order_id)
         else:
@@ -99,12 +99,12 @@ class Remembered:
 
 def refuse_again(source: Source) -> Source:
     """Refuse what comes under an id that was rejected before: for sources of whole orders."""
-    with closing(Seen()) as rejected:
+    with closing(SeenIds()) as rejected:
         for found in source:
             if isinstance(found, Rejected):
                 if found.order_id is not None:
                     rejected.add(found.order_id)
             elif rejected and isinstance(found, Accepted) and found.order.order_id in rejected:
-                yield Rejected(found.place, found.order.order_id, [REJECTED_BEFORE])
+                yield Rejected(found.source_line, found.order.order_id, [REJECTED_BEFORE])
                 continue
             yield found

@@ -40,7 +40,7 @@ ENTRIES = sa.select(
 def read_entries(
     connection: sa.Connection,
     proof: Proof,
-    places: list[Position],
+    positions: list[Position],
     ends: dict[int, int],
     entries: sa.Select[Any] = ENTRIES,
 ) -> Iterator[Numbered]:
@@ -49,7 +49,7 @@ def read_entries(
     Args:
         connection: One snapshot.
         proof: Where violations go.
-        places: The partitions that are read to their ends.
+        positions: The partitions that are read to their ends.
         ends: The number before the first that is read, by partition; moved along.
         entries: Which.
     """
@@ -71,12 +71,12 @@ def read_entries(
             proof.add("journal", where, "the entry holds other numbers")
         for number, order in enumerate(batch.orders, first):
             yield Numbered(partition, number, order)
-    for place in places:
-        if ends[place.partition] != place.head:
+    for position in positions:
+        if ends[position.partition] != position.head:
             proof.add(
                 "numbers",
-                f"partition {place.partition}",
-                f"the head says {place.head}, the journal ends at {ends[place.partition]}",
+                f"partition {position.partition}",
+                f"the head says {position.head}, the journal ends at {ends[position.partition]}",
             )
 
 
@@ -100,17 +100,17 @@ _IDENTITIES = sa.select(identities).order_by(identities.c.partition, identities.
 
 
 def check_orders(
-    connection: sa.Connection, proof: Proof, places: list[Position]
+    connection: sa.Connection, proof: Proof, positions: list[Position]
 ) -> tuple[Counts, Homes]:
     """Hold orders, identities and outcomes against each other; count the outcomes."""
-    cursors = {place.partition: place.cursor for place in places}
+    cursors = {position.partition: position.cursor for position in positions}
     streaming = connection.execution_options(yield_per=PAGE)
     names = Stream(streaming.execute(_IDENTITIES), proof, "identity")
     results = Stream(streaming.execute(OUTCOMES), proof, "outcome")
     counted: Counts = {}
     homes: Homes = {}
-    ends = {place.partition: 0 for place in places}
-    for entry in read_entries(connection, proof, places, ends):
+    ends = {position.partition: 0 for position in positions}
+    for entry in read_entries(connection, proof, positions, ends):
         key = entry.partition, entry.number
         homes[customer_account(entry.order.customer_id, entry.order.currency)] = key[0]
         identity, outcome = names.take(key), results.take(key)

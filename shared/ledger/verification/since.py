@@ -15,12 +15,12 @@ import sqlalchemy as sa
 from shared.ledger.accounts import customer_account
 from shared.ledger.database.tables import identities, journal, outcomes, transfers
 from shared.ledger.journal import digest
-from shared.ledger.positions import positions
+from shared.ledger.positions import read_positions
 from shared.ledger.verification.accounts import check_accounts
 from shared.ledger.verification.orders import ENTRIES, OUTCOMES, Numbered, Stream, check_outcome
 from shared.ledger.verification.orders import read_entries as entries_of
 from shared.ledger.verification.proof import PAGE, Counts, Homes, Proof
-from shared.ledger.verification.sums import check_places, read_tallies
+from shared.ledger.verification.sums import check_positions, read_tallies
 from shared.schema import encode_order
 
 if TYPE_CHECKING:
@@ -33,18 +33,18 @@ if TYPE_CHECKING:
 class Standing(NamedTuple):
     """How a ledger stood: every partition's position, and the running counters."""
 
-    places: dict[int, Position]
+    positions: dict[int, Position]
     tallies: Counts
 
     def cursor(self, partition: int) -> int:
         """What was settled of a partition."""
-        return self.places[partition].cursor if partition in self.places else 0
+        return self.positions[partition].cursor if partition in self.positions else 0
 
 
 def standing(connection: sa.Connection) -> Standing:
     """Read how the ledger stands."""
-    places = {place.partition: place for place in positions(connection)}
-    return Standing(places, read_tallies(connection))
+    positions = {position.partition: position for position in read_positions(connection)}
+    return Standing(positions, read_tallies(connection))
 
 
 def check_since(
@@ -52,17 +52,17 @@ def check_since(
     connection: sa.Connection,
     proof: Proof,
     before: Standing,
-    places: list[Position],
+    positions: list[Position],
 ) -> None:
     """Check what was accepted or settled since a standing, and the accounts that it moved."""
-    check_places(ledger, proof, places)
+    check_positions(ledger, proof, positions)
     counted: Counts = {}
     homes: Homes = {}
-    for place in places:
-        since = before.cursor(place.partition)
-        if place.head != since:
-            _check_orders(ledger, connection, proof, place, since, counted, homes)
-        _check_created(connection, proof, before, place)
+    for position in positions:
+        since = before.cursor(position.partition)
+        if position.head != since:
+            _check_orders(ledger, connection, proof, position, since, counted, homes)
+        _check_created(connection, proof, before, position)
     _check_growth(connection, proof, before, counted)
     check_accounts(ledger, connection, proof, homes)
 
@@ -71,13 +71,13 @@ def _check_orders(
     ledger: Ledger,
     connection: sa.Connection,
     proof: Proof,
-    place: Position,
+    position: Position,
     since: int,
     counted: Counts,
     homes: Homes,
 ) -> None:
     """Check a partition's orders after the number ``since``; note whose accounts they moved."""
-    partition = place.partition
+    partition = position.partition
     results = Stream(
         connection.execution_options(yield_per=PAGE).execute(
             OUTCOMES.where(outcomes.c.partition == partition, outcomes.c.number > since)
@@ -85,13 +85,13 @@ def _check_orders(
         proof,
         "outcome",
     )
-    entries = _entries(connection, proof, place, since)
+    entries = _entries(connection, proof, position, since)
     while page := list(islice(entries, PAGE)):
         known = _by_id(ledger, connection, identities, page)
         unpaid: list[Numbered] = []
         for entry in page:
             outcome = results.take((partition, entry.number))
-            check_outcome(proof, entry, outcome, place.cursor, counted)
+            check_outcome(proof, entry, outcome, position.cursor, counted)
             status = outcome.status if outcome is not None else "open"
             _check_identity(proof, entry, known.get(entry.order.order_id), status)
             if status in {"paid", "declined"}:
@@ -110,16 +110,16 @@ def _check_orders(
 
 
 def _entries(
-    connection: sa.Connection, proof: Proof, place: Position, since: int
+    connection: sa.Connection, proof: Proof, position: Position, since: int
 ) -> Iterator[Numbered]:
     """Yield a partition's orders after ``since``, from the entry on that holds the next one."""
-    own = journal.c.partition == place.partition
+    own = journal.c.partition == position.partition
     first = connection.scalar(
         sa.select(sa.func.max(journal.c.first)).where(own, journal.c.first <= since + 1)
     )
-    ends = {place.partition: since if first is None else first - 1}
+    ends = {position.partition: since if first is None else first - 1}
     chosen = ENTRIES.where(own, journal.c.first >= (first or 0))
-    for entry in entries_of(connection, proof, [place], ends, chosen):
+    for entry in entries_of(connection, proof, [position], ends, chosen):
         if entry.number > since:
             yield entry
 
@@ -146,29 +146,29 @@ def _check_identity(
     is_later = identity.partition == entry.partition and identity.number > entry.number
     if not (is_later if status == "retried" else is_here):
         found = f"partition {identity.partition}, number {identity.number}"
-        proof.add("identity", entry.where, f"its identity has another place: {found}")
+        proof.add("identity", entry.where, f"its identity has another position: {found}")
     elif identity.digest != digest(encode_order(entry.order)):
         proof.add("identity", entry.where, "its identity has the digest of other content")
 
 
 def _check_created(
-    connection: sa.Connection, proof: Proof, before: Standing, place: Position
+    connection: sa.Connection, proof: Proof, before: Standing, position: Position
 ) -> None:
     """Hold the growth of a head against the new entries; a retried order is no new one."""
-    was = before.places.get(place.partition)
+    was = before.positions.get(position.partition)
     head, created = (was.head, was.created) if was else (0, 0)
     new = connection.scalar(
         sa.select(sa.func.coalesce(sa.func.sum(journal.c.last - journal.c.first + 1), 0)).where(
-            journal.c.partition == place.partition,
+            journal.c.partition == position.partition,
             journal.c.first > head,
             journal.c.attempts == 0,
         )
     )
-    if place.created - created != new:
+    if position.created - created != new:
         proof.add(
             "identity",
-            f"partition {place.partition}",
-            f"{new} orders were created since, the head says {place.created - created}",
+            f"partition {position.partition}",
+            f"{new} orders were created since, the head says {position.created - created}",
         )
 
 

@@ -51,33 +51,34 @@ def read_tallies(connection: sa.Connection) -> Counts:
 
 
 def check_heads(
-    ledger: Ledger, connection: sa.Connection, proof: Proof, places: list[Position]
+    ledger: Ledger, connection: sa.Connection, proof: Proof, positions: list[Position]
 ) -> None:
     """Hold every partition's head and cursor against the identities."""
-    check_places(ledger, proof, places)
+    check_positions(ledger, proof, positions)
     rows = connection.execute(
         sa.select(identities.c.partition, sa.func.count()).group_by(identities.c.partition)
     )
     known: dict[int, int] = dict(rows.all())
-    for place in places:
-        if place.created != known.get(place.partition, 0):
+    for position in positions:
+        created = known.get(position.partition, 0)
+        if position.created != created:
             proof.add(
                 "identity",
-                f"partition {place.partition}",
-                f"{place.created} orders were created, {known.get(place.partition, 0)} are known",
+                f"partition {position.partition}",
+                f"{position.created} orders were created, {created} are known",
             )
 
 
-def check_places(ledger: Ledger, proof: Proof, places: list[Position]) -> None:
+def check_positions(ledger: Ledger, proof: Proof, positions: list[Position]) -> None:
     """See that every partition has a head and a cursor, and that none is beyond its head."""
-    for partition in sorted(set(range(ledger.partitions)) - {place.partition for place in places}):
+    for partition in sorted(set(range(ledger.partitions)) - {each.partition for each in positions}):
         proof.add("numbers", f"partition {partition}", "its head or its cursor is missing")
-    for place in places:
-        if place.cursor > place.head:
+    for position in positions:
+        if position.cursor > position.head:
             proof.add(
                 "cursor",
-                f"partition {place.partition}",
-                f"the cursor is at {place.cursor}, beyond the head at {place.head}",
+                f"partition {position.partition}",
+                f"the cursor is at {position.cursor}, beyond the head at {position.head}",
             )
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from shared.ledger.database.tables import transfers
-from shared.ledger.positions import positions
+from shared.ledger.positions import read_positions
 from shared.ledger.totals import totals
 from shared.ledger.verification.orders import check_orders
 from shared.ledger.verification.proof import Proof, Step, Violation
@@ -36,13 +36,13 @@ def verify(ledger: Ledger, connection: sa.Connection, step: Step = lambda _: Non
         connection: One snapshot of it.
         step: Hears which share is done; what it raises ends the proof.
     """
-    places = positions(connection)
+    positions = read_positions(connection)
     moved = connection.scalar(sa.select(sa.func.max(transfers.c.transfer_id))) or 0
-    rows = sum(place.head for place in places) + moved
+    rows = sum(position.head for position in positions) + moved
     proof = Proof(totals(connection), rows=rows, step=step)
-    counted, homes = check_orders(connection, proof, places)
+    counted, homes = check_orders(connection, proof, positions)
     check_tallies(connection, proof, counted)
-    check_heads(ledger, connection, proof, places)
+    check_heads(ledger, connection, proof, positions)
     check_books(ledger, connection, proof, homes)
     check_equation(proof)
     return proof
@@ -59,16 +59,16 @@ def verify_since(
         before: How it stood.
         step: As of ``verify``.
     """
-    places = positions(connection)
-    rows = sum(place.head - before.cursor(place.partition) for place in places)
+    positions = read_positions(connection)
+    rows = sum(position.head - before.cursor(position.partition) for position in positions)
     proof = Proof(totals(connection), rows=rows, step=step)
-    check_since(ledger, connection, proof, before, places)
+    check_since(ledger, connection, proof, before, positions)
     check_equation(proof)
     return proof
 
 
 def is_most(connection: sa.Connection, before: Standing) -> bool:
     """Whether a proof of the whole costs about as much as one of what was touched since."""
-    places = positions(connection)
-    touched = sum(place.head - before.cursor(place.partition) for place in places)
-    return sum(place.head for place in places) <= max(FEW, 2 * touched)
+    positions = read_positions(connection)
+    touched = sum(position.head - before.cursor(position.partition) for position in positions)
+    return sum(position.head for position in positions) <= max(FEW, 2 * touched)
