@@ -43,7 +43,7 @@ class Conclusion:
     proves_all: bool
 
     def draw(self, finished: Finished, *, is_abandoned: bool) -> None:
-        """Fill in the report from one snapshot, and hold that against the books.
+        """Fill in the report from one snapshot, and hold that against a proof.
 
         A signal that comes meanwhile ends the proof, and so does a ledger in trouble; what was
         settled is counted before.

@@ -21,7 +21,7 @@ from services.producer.intake import Intake
 from services.producer.reader import Reader
 from services.producer.rejects import Rejects
 from services.producer.sources.files import Input
-from services.run_report import Display, Finished, Progress, Report
+from services.run_report import Display, Finished, Progress, RunReport
 from services.timed_queries import Asker
 from shared.collector import tune_gc
 from shared.ledger.ledger import open_ledger, set_aside, why_closed
@@ -120,7 +120,7 @@ class _Run:
         self._stop = stop
         self._started = time.monotonic()
         self._said: set[str] = set()
-        self._report = Report(mode=settings.queue_mode, run_id=new_run_id())
+        self._report = RunReport(mode=settings.queue_mode, run_id=new_run_id())
         run_id = self._report.run_id
         self._rejects = rejects or Rejects(
             ledger.database.backend.beside(f"rejects-{run_id}.jsonl"), is_wanted=False

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Report:
+class RunReport:
     """What a run came to. All but ``recovered`` counts this run's own input.
 
     Attributes:
@@ -65,7 +65,7 @@ class Finished:
             kept the proof from its end.
     """
 
-    report: Report
+    report: RunReport
     ledger: str
     rejects: Rejects
     seed: int | None = None

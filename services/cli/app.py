@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.cli.common import AsJson, begin, load, print_json, read_settings, reporting, say
+from services.cli.common import AsJson, begin, handling_errors, load, print_json, read_settings, say
 from services.cli.dead import app as dead_app
 from services.cli.lesson import lesson
 from services.cli.lookups import explain, journal, status, verify
@@ -68,7 +68,7 @@ Workers = Annotated[
 
 
 @app.command()
-@reporting
+@handling_errors
 def run(
     files: Files = None,
     orders: Orders = 0,
@@ -104,7 +104,7 @@ def run(
 
 
 @app.command()
-@reporting
+@handling_errors
 def produce(
     files: Files = None,
     orders: Orders = 0,
@@ -128,7 +128,7 @@ def produce(
 
 
 @app.command()
-@reporting
+@handling_errors
 def pay(
     workers: Annotated[int | None, typer.Option(max=64, help="Payment workers to start.")] = None,
 ) -> None:
@@ -175,7 +175,7 @@ def _run(settings: Settings, plan: Plan, *, as_json: bool) -> None:
         for line in console.notes(finished):
             say(line)
     else:
-        console.print_report(finished, settles=plan.settles)
+        console.print_run_report(finished, settles=plan.settles)
     for problem in [*finished.problems, *finished.violations[:10]]:
         say(problem)
     if finished.error is not None:
@@ -185,7 +185,7 @@ def _run(settings: Settings, plan: Plan, *, as_json: bool) -> None:
 
 
 @app.command()
-@reporting
+@handling_errors
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[
@@ -212,7 +212,7 @@ def serve(
 
 
 @app.command()
-@reporting
+@handling_errors
 def migrate() -> None:
     """Make the ledger if nobody has; wait for its server."""
     from shared.ledger.ledger import open_ledger
@@ -230,7 +230,7 @@ class Service(StrEnum):
 
 
 @app.command(hidden=True)
-@reporting
+@handling_errors
 def healthcheck(service: Annotated[Service, typer.Argument()]) -> None:
     """Ask the service that runs on this host whether it is well; for container engines."""
     from services.healthcheck import why_unwell

@@ -36,7 +36,7 @@ _OUT_OF_ROOM = {errno.EBADF, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 _OUT_OF_LIMITS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}
 
 
-def reporting(command: Callable[P, R]) -> Callable[P, R]:
+def handling_errors(command: Callable[P, R]) -> Callable[P, R]:
     """Turn the errors raised on purpose into one line and an exit code."""
 
     @wraps(command)

@@ -17,7 +17,7 @@ _KINDS_SHOWN = 3
 _STATES = {"paid": "green", "declined": "yellow", "dead": "red"}
 
 
-def print_report(finished: Finished, *, settles: bool = True) -> None:
+def print_run_report(finished: Finished, *, settles: bool = True) -> None:
     """Print a run's report on standard output, for people."""
     rows = _rows(finished)
     if not settles:

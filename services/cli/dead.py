@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.cli.common import AsJson, print_json, read_settings, reading, reporting
+from services.cli.common import AsJson, handling_errors, print_json, read_settings, reading
 from shared.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ Everything = Annotated[bool, typer.Option("--all", help="Every dead order.")]
 
 
 @app.command("list")
-@reporting
+@handling_errors
 def list_(as_json: AsJson = False) -> None:
     """List the dead orders."""
     from services.cli.console import print_dead
@@ -38,7 +38,7 @@ def list_(as_json: AsJson = False) -> None:
 
 
 @app.command("retry")
-@reporting
+@handling_errors
 def retry(order_ids: OrderIds = None, everything: Everything = False) -> None:
     """Open dead orders again.
 
@@ -61,7 +61,7 @@ def retry(order_ids: OrderIds = None, everything: Everything = False) -> None:
 
 
 @app.command("discard")
-@reporting
+@handling_errors
 def discard(order_ids: OrderIds = None, everything: Everything = False) -> None:
     """Mark dead orders as dealt with; they stay dead."""
     from services.cli.console import plural

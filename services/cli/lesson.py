@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from services.cli.common import reporting
+from services.cli.common import handling_errors
 from shared.errors import UsageError
 
 FOLDER = Path(__file__).parent.parent / "lessons"
@@ -48,7 +48,7 @@ CHAPTERS = {
 LESSONS = tuple(name for names in CHAPTERS.values() for name in names)
 
 
-@reporting
+@handling_errors
 def lesson(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="Which lesson.")] = None,
     arguments: Annotated[

@@ -7,23 +7,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.cli.common import AsJson, print_json, read_settings, reading, reporting, say
+from services.cli.common import AsJson, handling_errors, print_json, read_settings, reading, say
 from shared.errors import UsageError
 
 if TYPE_CHECKING:
     from shared.ledger.verification.proof import Proof
 
 
-@reporting
+@handling_errors
 def status(as_json: AsJson = False) -> None:
     """Count the orders by what became of them."""
     from services.cli.console import money, print_mapping
     from services.pipeline.select import queue_trouble
-    from shared.ledger.status import status_report
+    from shared.ledger.status import read_status
 
     settings = read_settings()
     with reading(settings) as (ledger, connection):
-        report = status_report(settings, ledger, connection)
+        report = read_status(settings, ledger, connection)
     report = report.with_trouble(queue_trouble(settings, ledger.ledger_id))
     if as_json:
         print_json(report.as_dict())
@@ -47,7 +47,7 @@ def status(as_json: AsJson = False) -> None:
     print_mapping(rows)
 
 
-@reporting
+@handling_errors
 def verify(as_json: AsJson = False) -> None:
     """Prove the ledger, from journal and transfers."""
     proof = _prove(is_quiet=as_json)
@@ -90,7 +90,7 @@ def _prove(*, is_quiet: bool) -> Proof:
             ledger.database.close()
 
 
-@reporting
+@handling_errors
 def explain(
     order_id: Annotated[str, typer.Argument(metavar="ORDER_ID")], as_json: AsJson = False
 ) -> None:
@@ -108,7 +108,7 @@ def explain(
         print_story(story)
 
 
-@reporting
+@handling_errors
 def journal() -> None:
     """Print the accepted orders as JSONL, in serial order."""
     from shared.ledger.entries import accepted_orders

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.cli.common import AsJson, print_json, read_settings, reporting, say
+from services.cli.common import AsJson, handling_errors, print_json, read_settings, say
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -21,7 +21,7 @@ class Format(StrEnum):
     JSONL = "jsonl"
 
 
-@reporting
+@handling_errors
 def generate(
     count: Annotated[int, typer.Argument(min=0, metavar="N")],
     seed: Annotated[int | None, typer.Option(help="The same seed gives the same orders.")] = None,
@@ -49,7 +49,7 @@ class Message(StrEnum):
     PAYMENT = "payment"
 
 
-@reporting
+@handling_errors
 def schema(message: Annotated[Message, typer.Argument(help="Which.")] = Message.ORDER) -> None:
     """Print the JSON Schema of a message."""
     from shared.schema import Order, OrderBatch, Payment
@@ -62,7 +62,7 @@ def schema(message: Annotated[Message, typer.Argument(help="Which.")] = Message.
     print_json(models[message].model_json_schema())
 
 
-@reporting
+@handling_errors
 def config(as_json: AsJson = False) -> None:
     """Print the settings in force, and where each came from."""
     from pydantic import SecretStr

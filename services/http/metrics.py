@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from prometheus_client import (
     CollectorRegistry,
@@ -32,9 +32,9 @@ from shared.standard_error import dropped_lines
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    import sqlalchemy as sa
     from prometheus_client.metrics_core import Metric
 
+    from services.pipeline.base import Pipeline
     from services.pipeline.worker_stats import WorkerStats
     from shared.ledger.ledger import Ledger
     from shared.ledger.totals import Totals
@@ -42,23 +42,6 @@ if TYPE_CHECKING:
 
 _SECONDS = [bound / clock.SECOND for bound in LATENCY_BOUNDS]
 VERDICTS = (*Verdict, "invalid", "unavailable", "unknown")
-
-
-class Pipeline(Protocol):
-    """What can be asked of the pipeline that runs here."""
-
-    nudges: int
-
-    def worker_stats(self, connection: sa.Connection | None) -> WorkerStats | None:
-        """Sum up the payment workers that can be seen, without the ledger if need be."""
-
-    @property
-    def depth(self) -> int:
-        """Messages on the queue."""
-
-    @property
-    def queue_trouble(self) -> str | None:
-        """Why the queue's server does not carry, if so."""
 
 
 class IntakeMetrics:

@@ -124,7 +124,7 @@ class Worker(_Answer):
     partition: Annotated[int | None, Field(description="worked on, now or last")]
 
 
-class StatusReport(Totals):
+class LedgerStatus(Totals):
     """The whole ledger's totals, and who is at work; ``queue_trouble`` is why Redis is away."""
 
     mode: Literal["local", "redis"]

@@ -1,1 +1,1 @@
-"""The ledger: the journal of accepted orders, the cursors that settle them, and the books."""
+"""The ledger: the journal of accepted orders, the cursors that settle them, and what was paid."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class StatusReport:
+class LedgerStatus:
     """The orders by what became of them, which ledger this is, and who is at work.
 
     ``queue_trouble`` is why the queue's server does not carry, if so.
@@ -30,7 +30,7 @@ class StatusReport:
     workers: list[WorkerEntry]
     queue_trouble: str | None = None
 
-    def with_trouble(self, queue_trouble: str | None) -> StatusReport:
+    def with_trouble(self, queue_trouble: str | None) -> LedgerStatus:
         """Add what is known of the queue's server."""
         return replace(self, queue_trouble=queue_trouble)
 
@@ -51,6 +51,6 @@ class StatusReport:
         }
 
 
-def status_report(settings: Settings, ledger: Ledger, connection: sa.Connection) -> StatusReport:
+def read_status(settings: Settings, ledger: Ledger, connection: sa.Connection) -> LedgerStatus:
     """Read the report from one snapshot; of the queue's server it says nothing."""
-    return StatusReport(totals(connection), settings.queue_mode, ledger.name, present(connection))
+    return LedgerStatus(totals(connection), settings.queue_mode, ledger.name, present(connection))

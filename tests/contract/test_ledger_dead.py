@@ -18,7 +18,7 @@ from shared.ledger.positions import read_positions
 from shared.ledger.totals import run_totals, totals
 from shared.schema import decode_batch
 from shared.texts import MOST
-from tests.support.ledgers import assert_proven, books_of, dump, order, take_in
+from tests.support.ledgers import assert_proven, dump, final_state_of, order, take_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,7 +97,7 @@ def test_a_retried_order_goes_on_under_a_new_number(new_ledger: NewLedger) -> No
     assert_proven(ledger)
     gateway.refused.clear()
     settle(ledger, gateway)
-    assert set(books_of(ledger).status.values()) == {"paid"}
+    assert set(final_state_of(ledger).status.values()) == {"paid"}
     with ledger.database.read() as connection:
         story = explain(connection, "o-2")
         assert totals(connection).created == run_totals(connection, "run-1", 5).paid == 5

@@ -20,7 +20,7 @@ from services.payment.gateway import (
 )
 from shared.ledger.settlement import record_failure
 from shared.ledger.totals import totals
-from tests.support.ledgers import assert_proven, books_of, order, take_in
+from tests.support.ledgers import assert_proven, final_state_of, order, take_in
 from tests.support.settling import Scripted, cursor, outcomes, settle_through, settler
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def test_a_gateway_that_changes_its_order_changes_no_other(new_ledger: NewLedger
         ("o-3", "dead", 1, "stolen"),
         ("o-4", "paid", 1, None),
     ]
-    assert books_of(ledger).balance == {("c-1", "USD"): 100_000 - 200}
+    assert final_state_of(ledger).balance == {("c-1", "USD"): 100_000 - 200}
     assert_proven(ledger)
     # However often it is asked for an order, it is asked for the same one.
     assert {charge.order.order_id for charge in gateway.asked} == {"o-1", "o-2", "o-3", "o-4"}
@@ -235,7 +235,7 @@ def test_a_gateway_may_grant_debt_but_not_more_than_an_account_can_hold(
     take_in(ledger, [order(f"o-{number}") | {"items": (line,) * 9} for number in range(3)])
     settle_through(ledger, Scripted())
     assert [status for _, status, *_ in outcomes(ledger)] == ["paid", "dead", "dead"]
-    assert books_of(ledger).balance == {("c-1", "USD"): -9 * 10**18}
+    assert final_state_of(ledger).balance == {("c-1", "USD"): -9 * 10**18}
     assert_proven(ledger)
 
 

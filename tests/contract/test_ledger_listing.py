@@ -14,7 +14,7 @@ from shared.ledger.dead import retry
 from shared.ledger.dead_letters import dead_letters
 from shared.ledger.entries import accepted_orders
 from shared.ledger.listing import list_orders, parse_cursor, statuses
-from tests.support.ledgers import books_of, order, take_in
+from tests.support.ledgers import final_state_of, order, take_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,7 +93,7 @@ def test_every_order_is_listed_once_in_its_place(
     assert everything == sorted(
         everything, key=lambda each: (each["accepted_at"], each["partition"]), reverse=True
     )
-    now = books_of(ledger).status
+    now = final_state_of(ledger).status
     assert {each["order_id"]: each["status"] for each in everything} == {
         each["order_id"]: now.get(each["order_id"], "open") for each in everything
     }

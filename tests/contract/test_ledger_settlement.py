@@ -10,7 +10,7 @@ from shared.ledger.positions import read_positions
 from shared.ledger.settlement import BATCH_FAILURES, record_failure, write
 from shared.ledger.totals import totals
 from shared.schema import encode_nudge
-from tests.support.ledgers import assert_proven, books_of, dump, order, take_in
+from tests.support.ledgers import assert_proven, dump, final_state_of, order, take_in
 from tests.support.settling import Scripted, cursor, outcomes, settler, work_out
 
 if TYPE_CHECKING:
@@ -27,10 +27,10 @@ def test_orders_are_paid_in_their_order_as_far_as_the_money_goes(new_ledger: New
     take_in(ledger, [order(f"o-{n}", amount=amount) for n, amount in enumerate(amounts)])
     visit = settler(ledger).settle_partition(0)
     assert (visit.settled, visit.due) == (5, None)
-    books = books_of(ledger)
-    assert list(books.status.values()) == ["paid", "declined", "paid", "paid", "declined"]
-    assert books.balance == {("c-1", "USD"): 0}
-    assert books.taken == {"USD": 1000}
+    final_state = final_state_of(ledger)
+    assert list(final_state.status.values()) == ["paid", "declined", "paid", "paid", "declined"]
+    assert final_state.balance == {("c-1", "USD"): 0}
+    assert final_state.taken == {"USD": 1000}
     assert_proven(ledger)
 
 
@@ -38,7 +38,7 @@ def test_each_currency_of_a_customer_has_its_own_account(new_ledger: NewLedger) 
     ledger = new_ledger(partitions=1, opening_balance=1000)
     take_in(ledger, [order("o-1", amount=900), order("o-2", amount=900, currency="EUR")])
     settler(ledger).settle_partition(0)
-    assert books_of(ledger).balance == {("c-1", "USD"): 100, ("c-1", "EUR"): 100}
+    assert final_state_of(ledger).balance == {("c-1", "USD"): 100, ("c-1", "EUR"): 100}
     assert_proven(ledger)
 
 
@@ -75,7 +75,7 @@ def test_a_forged_message_settles_what_the_journal_holds(new_ledger: NewLedger) 
     visit = settler(ledger, gateway).settle(json.dumps(forged, separators=(",", ":")).encode())
     assert visit[:3] == (Delivery.FORGED, 0, 1)
     assert [charge.amount for charge in gateway.asked] == [700]
-    assert books_of(ledger).balance == {("c-1", "USD"): 300}
+    assert final_state_of(ledger).balance == {("c-1", "USD"): 300}
 
 
 def test_of_two_workers_that_work_out_the_same_only_one_writes(new_ledger: NewLedger) -> None:

@@ -40,7 +40,7 @@ from shared.ledger.settlement import BATCH_FAILURES, record_failure, write
 from shared.ledger.totals import totals
 from tests.support import ledgers as some
 from tests.support.forgeries import FORGERIES, PARTITIONS
-from tests.support.replay import MAX_ATTEMPTS, Books, replay
+from tests.support.replay import MAX_ATTEMPTS, FinalState, replay
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -191,12 +191,12 @@ class Pipeline(RuleBasedStateMachine):
             raise AssertionError("something stays open")
         self.is_proven()
         expected, attempts = self.replay()
-        assert some.books_of(self.ledger) == expected
+        assert some.final_state_of(self.ledger) == expected
         with self.ledger.database.read() as connection:
             assert totals(connection).as_dict() == expected.totals()
             assert attempts_of(connection) == attempts
 
-    def replay(self) -> tuple[Books, dict[str, int]]:
+    def replay(self) -> tuple[FinalState, dict[str, int]]:
         """Pay the accepted orders as one clerk would, in the order of their numbers."""
         with self.ledger.database.read() as connection:
             accepted = [
@@ -205,12 +205,12 @@ class Pipeline(RuleBasedStateMachine):
             ]
         ends = {order.order_id: self.end(order.order_id, tried) for order, tried in accepted}
         doomed = [order_id for order_id, (dies, _) in ends.items() if dies]
-        books = replay(
+        final_state = replay(
             (order.model_dump() for order, _ in accepted if order.order_id not in doomed),
             opening_balance=OPENING_BALANCE,
         )
-        books.status |= dict.fromkeys(doomed, "dead")
-        return books, {order_id: attempts for order_id, (_, attempts) in ends.items()}
+        final_state.status |= dict.fromkeys(doomed, "dead")
+        return final_state, {order_id: attempts for order_id, (_, attempts) in ends.items()}
 
     def end(self, order_id: str, tried: int) -> tuple[bool, int]:
         """Predict whether the gateway lets none of the next attempts through, and the last one."""

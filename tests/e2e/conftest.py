@@ -69,7 +69,7 @@ def new_stack() -> NewStack:
 
 @pytest.fixture(scope="session")
 def local_stack() -> Iterator[Stack]:
-    """The single container; at the end its books equal the replay."""
+    """The single container; at the end it equals the replay."""
     with running("local") as stack:
         yield stack
         stack.orderly.assert_serial()
@@ -77,7 +77,7 @@ def local_stack() -> Iterator[Stack]:
 
 @pytest.fixture(scope="session")
 def redis_stack() -> Iterator[Stack]:
-    """The scaled-out stack; at the end its books equal the replay."""
+    """The scaled-out stack; at the end it equals the replay."""
     with running("redis") as stack:
         yield stack
         stack.orderly.assert_serial()

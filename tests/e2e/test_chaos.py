@@ -1,4 +1,4 @@
-"""In the middle of a run containers come, go, freeze and are cut off: the books stay the same."""
+"""In the middle of a run containers come, go, freeze and are cut off: the result stays the same."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Flood:
 
 @contextmanager
 def flooded(stack: Stack) -> Iterator[Flood]:
-    """Meddle with a stack while it is busy; afterwards the books must be right."""
+    """Meddle with a stack while it is busy; afterwards the result must be right."""
     before = settled(stack)
     flood = Flood(stack, f"flood{next(FLOODS)}")
     try:

@@ -87,8 +87,8 @@ def test_settings_of_the_host_reach_the_containers(new_stack: NewStack) -> None:
         assert TOKEN not in json.dumps(stack.inspect("local"))
         shop.settle()
         assert len(stack.orderly.json("status")["workers"]) == 3
-        books = stack.orderly.assert_serial(transient=0.05, permanent=0.02, seed=7)
-        assert books.count("dead") > 20
+        final_state = stack.orderly.assert_serial(transient=0.05, permanent=0.02, seed=7)
+        assert final_state.count("dead") > 20
         assert stack.orderly("dead", "retry", "--all").code == 0
         shop.settle()
         assert stack.orderly.json("verify")["ok"]

@@ -118,7 +118,7 @@ def test_a_run_that_cannot_begin_is_refused_before_it_takes_anything_in(
     files = {"good.csv": csv_of(row("o1")), "wrong.csv": b"id;name\n", "empty.csv": b""}
     write(orderly.folder, files)
     assert_refused(orderly("run", *arguments), *words)
-    assert not orderly.ledger.exists() or not orderly.books().status
+    assert not orderly.ledger.exists() or not orderly.final_state().status
 
 
 def test_an_input_without_orders_is_a_run_of_none(orderly: Orderly) -> None:

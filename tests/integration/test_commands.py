@@ -108,7 +108,7 @@ def test_status_and_verify_print_the_same_totals_as_the_run(
 
 def test_explain_tells_an_order_from_its_acceptance_to_its_transfer(shop: Orderly) -> None:
     orders = {order["order_id"]: order for order in read_journal(shop("journal").out)}
-    outcomes = shop.books().status
+    outcomes = shop.final_state().status
     for status in "paid", "declined", "dead":
         order_id = next(each for each in outcomes if outcomes[each] == status)
         order, story = orders[order_id], shop.json("explain", order_id)

@@ -21,13 +21,13 @@ SETTING = ",".join(f"{name}={value}" for name, value in FAULTS.items())
 def test_outcomes_under_faults_equal_the_replay(orderly: Orderly, workers: str) -> None:
     orderly.environment["GATEWAY_FAULTS"] = SETTING
     report = orderly.json("run", "--orders", "1200", "--seed", "3", "--workers", workers)
-    books = orderly.assert_serial(**FAULTS)
-    assert report["dead"] == books.count("dead") > 0
+    final_state = orderly.assert_serial(**FAULTS)
+    assert report["dead"] == final_state.count("dead") > 0
     assert report["open"] == 0
 
     letters = orderly.json("dead", "list")
     assert {letter["order_id"] for letter in letters} == {
-        order_id for order_id, status in books.status.items() if status == "dead"
+        order_id for order_id, status in final_state.status.items() if status == "dead"
     }
     for letter in letters:
         if "issuer" in letter["reason"]:

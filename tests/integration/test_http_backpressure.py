@@ -139,7 +139,7 @@ def test_a_sender_that_is_not_read_from_is_slowed_down_by_its_connection(
         "SELECT order_id FROM identities WHERE order_id LIKE 'push-%' ORDER BY number"
     )
     assert kept == [(f"push-{number}",) for number in range(len(kept))]
-    assert server.orderly.books().count("paid") == MOST + len(kept)
+    assert server.orderly.final_state().count("paid") == MOST + len(kept)
 
 
 def test_thousands_of_refused_requests_leave_nothing_behind(full: tuple[Server, Path]) -> None:

@@ -89,7 +89,7 @@ def test_a_signal_settles_what_was_accepted_and_ends(
     assert SETTLING in ended.err
     assert_nothing_runs(server.process)
     assert server.orderly.left_open() == 0
-    assert server.orderly.books().count("paid") == 200
+    assert server.orderly.final_state().count("paid") == 200
 
 
 def test_a_body_that_comes_slowly_is_answered_as_far_as_it_came(server: Server) -> None:
@@ -110,7 +110,7 @@ def test_a_body_that_comes_slowly_is_answered_as_far_as_it_came(server: Server) 
     assert ended.code == 0, ended
     assert SETTLING in ended.err
     assert_nothing_runs(server.process)
-    assert server.orderly.books().count("paid") == 5
+    assert server.orderly.final_state().count("paid") == 5
 
 
 def has_accepted_exactly(server: Server, count: int) -> bool:
@@ -130,7 +130,7 @@ def test_a_body_that_waits_for_room_is_told_to_come_again(server: Server) -> Non
     assert found[4]["error"] == "the service is stopping; send it again"
     go.touch()
     assert server.wait().code == 0
-    assert server.orderly.books().count("paid") == 4
+    assert server.orderly.final_state().count("paid") == 4
 
 
 def test_a_second_signal_stops_at_once_and_the_next_start_settles_the_rest(
@@ -202,7 +202,7 @@ def test_on_a_full_disk_it_says_so_refuses_orders_and_recovers(server: Server) -
     assert server.place(order("during")).status_code == 202
     assert server.place(order("during")).status_code == 200
     assert server.stop().code == 0
-    assert server.orderly.books().status == {"before": "paid", "during": "paid"}
+    assert server.orderly.final_state().status == {"before": "paid", "during": "paid"}
 
 
 @contextmanager
@@ -256,4 +256,4 @@ def test_while_another_process_holds_the_ledger_orders_are_refused_and_not_kept(
     assert server.orderly.accepted() == 2
     assert {server.place(order(f"during-{each}")).status_code for each in range(4)} == {202}
     assert server.stop().code == 0
-    assert server.orderly.books().count("paid") == 6
+    assert server.orderly.final_state().count("paid") == 6

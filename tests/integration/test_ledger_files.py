@@ -77,7 +77,7 @@ def test_a_file_that_was_taken_away_is_noticed_and_not_served(
     assert server.place(order("a-2")).status_code == 202
     server.settle()
     assert server.stop().code == 0
-    assert orderly.books().status == {"a-1": "paid", "a-2": "paid"}
+    assert orderly.final_state().status == {"a-1": "paid", "a-2": "paid"}
 
 
 def test_what_customers_order_is_for_the_owner_of_the_ledger_alone(orderly: Orderly) -> None:
@@ -109,7 +109,7 @@ def test_a_log_that_was_taken_away_takes_no_acknowledged_order_along(
     eventually(lambda: server.client.get("/readyz").status_code == 503)
     server.stop()
     assert server.orderly.json("run")["verified"] is True
-    assert server.orderly.books().status == {"a-1": "paid"}
+    assert server.orderly.final_state().status == {"a-1": "paid"}
 
 
 def test_a_log_that_another_program_has_begun_anew_is_not_written(server: Server) -> None:
@@ -149,5 +149,5 @@ def test_who_lost_its_ledger_takes_no_order_of_its_successor_along(
         problem_of(server.place(order("a-2")), 503, "ledger-unavailable")
     server.stop()  # it had its ledger open for longest: what it leaves is what stays
     kept = {"b-1": "paid"} if taken == "orderly.db" else {"a-1": "paid", "b-1": "paid"}
-    assert orderly.books().status == kept
+    assert orderly.final_state().status == kept
     assert orderly.json("verify")["ok"] is True

@@ -54,15 +54,15 @@ def test_any_number_of_workers_pays_the_sample_as_one_clerk_would(
     assert report["verified"] is True
     for name in ("paid", "declined", "paid_amount"):
         assert report[name] == expected.totals()[name]
-    assert orderly.books() == expected
+    assert orderly.final_state() == expected
     orderly.assert_serial()
 
 
 def test_the_same_file_again_changes_nothing(orderly: Orderly) -> None:
     orderly.json("run", SAMPLE)
-    before = orderly.books(), orderly("journal").out
+    before = orderly.final_state(), orderly("journal").out
     report = orderly.json("run", SAMPLE)
     assert (report["received"], report["created"]) == (2984, 0)
     assert (report["duplicates"], report["rejected"]) == (2841, 143)
     assert report["paid"] == report["declined"] == report["open"] == 0
-    assert (orderly.books(), orderly("journal").out) == before
+    assert (orderly.final_state(), orderly("journal").out) == before

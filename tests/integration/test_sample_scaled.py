@@ -11,7 +11,7 @@ from tests.support.orderly import SAMPLE, Orderly
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.support.replay import Books
+    from tests.support.replay import FinalState
     from tests.support.servers.redis_server import Redis
 
 MAY_DIFFER = {"mode", "run_id", "seconds", "orders_per_second"}
@@ -22,20 +22,20 @@ class Outcome(NamedTuple):
 
     report: dict[str, Any]
     journal: str
-    books: Books
+    final_state: FinalState
 
 
 def pay_the_sample(orderly: Orderly, mode: str, workers: int) -> Outcome:
     report = orderly.json("run", SAMPLE, "--workers", str(workers))
     assert report["mode"] == mode
     numbers = {name: found for name, found in report.items() if name not in MAY_DIFFER}
-    return Outcome(numbers, orderly("journal").out, orderly.books())
+    return Outcome(numbers, orderly("journal").out, orderly.final_state())
 
 
 @pytest.fixture(scope="module")
 def in_local_mode(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     outcome = pay_the_sample(Orderly(tmp_path_factory.mktemp("local")), "local", 2)
-    assert outcome.report["created"] == len(outcome.books.status) == 2841
+    assert outcome.report["created"] == len(outcome.final_state.status) == 2841
     assert outcome.report["verified"] is True
     return outcome
 

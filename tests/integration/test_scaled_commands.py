@@ -35,8 +35,8 @@ PRODUCED = {
 def test_faults_are_the_replays_and_the_dead_are_paid_by_who_is_there(scaled: Scaled) -> None:
     scaled.environment["GATEWAY_FAULTS"] = SETTING
     report = scaled.json("run", "--orders", "300", "--seed", "3", "--workers", "2")
-    books = scaled.assert_serial(**FAULTS)
-    assert report["dead"] == books.count("dead") > 0
+    final_state = scaled.assert_serial(**FAULTS)
+    assert report["dead"] == final_state.count("dead") > 0
 
     del scaled.environment["GATEWAY_FAULTS"]
     paying = scaled.pay(1)

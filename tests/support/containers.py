@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from tests.support.orderly import ROOT, Orderly, Result
-from tests.support.replay import Books
+from tests.support.replay import FinalState
 from tests.support.server import Server
 
 if TYPE_CHECKING:
@@ -36,22 +36,22 @@ class ContainedOrderly(Orderly):
         command = [*given, "orderly", *map(str, arguments)]
         return self._stack.inside(self._stack.door, *command, stdin=stdin or b"", within=within)
 
-    def books(self) -> Books:
+    def final_state(self) -> FinalState:
         """Read outcomes and balances straight from the ledger's tables."""
-        books = Books()
+        final_state = FinalState()
         rows = self._stack.query("SELECT order_id, status FROM outcomes WHERE status <> 'retried'")
-        books.status = {order_id: str(status) for order_id, status in rows}
-        assert len(books.status) == len(rows), "an order has two outcomes"
+        final_state.status = {order_id: str(status) for order_id, status in rows}
+        assert len(final_state.status) == len(rows), "an order has two outcomes"
         for account, balance in self._stack.query(
             "SELECT account, balance FROM accounts WHERE kind = 'customer'"
         ):
             _, customer, currency = account.split("/")
-            books.balance[customer, currency] = balance
+            final_state.balance[customer, currency] = balance
         for currency, amount in self._stack.query(
             "SELECT currency, amount FROM transfers WHERE order_id IS NOT NULL"
         ):
-            books.taken[currency] = books.taken.get(currency, 0) + amount
-        return books
+            final_state.taken[currency] = final_state.taken.get(currency, 0) + amount
+        return final_state
 
     def query(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """Ask the ledger's database; the tests' own texts are the parameters."""

@@ -21,7 +21,7 @@ def rejects(path: Path) -> list[dict[str, Any]]:
 
 
 def accepted(orderly: Orderly) -> set[str]:
-    return set(orderly.books().status)
+    return set(orderly.final_state().status)
 
 
 def assert_counts(report: dict[str, Any], *, created: int, duplicates: int, rejected: int) -> None:

@@ -10,7 +10,7 @@ from shared.ledger.database import tables
 from shared.ledger.journal import Appended, Candidate, append, digest
 from shared.ledger.verification.verify import Standing, verify, verify_since
 from shared.schema import build_order
-from tests.support.replay import Books
+from tests.support.replay import FinalState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,25 +73,25 @@ def dump(ledger: Ledger) -> dict[str, list[tuple[Any, ...]]]:
         }
 
 
-def books_of(ledger: Ledger) -> Books:
+def final_state_of(ledger: Ledger) -> FinalState:
     """Read outcomes, balances and the money taken."""
-    books = Books()
+    final_state = FinalState()
     with ledger.database.read() as connection:
         rows = connection.execute(
             sa.select(tables.outcomes).where(tables.outcomes.c.status != "retried")
         ).all()
-        books.status = {row.order_id: row.status for row in rows}
-        assert len(books.status) == len(rows), "an order has two outcomes"
+        final_state.status = {row.order_id: row.status for row in rows}
+        assert len(final_state.status) == len(rows), "an order has two outcomes"
         for row in connection.execute(
             sa.select(tables.accounts).where(tables.accounts.c.kind == "customer")
         ):
             _, customer, currency = row.account.split("/")
-            books.balance[customer, currency] = row.balance
+            final_state.balance[customer, currency] = row.balance
         for row in connection.execute(
             sa.select(tables.transfers).where(tables.transfers.c.order_id.is_not(None))
         ):
-            books.taken[row.currency] = books.taken.get(row.currency, 0) + row.amount
-    return books
+            final_state.taken[row.currency] = final_state.taken.get(row.currency, 0) + row.amount
+    return final_state
 
 
 def assert_proven(ledger: Ledger) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from tests.support.preloaded import Copy
 from tests.support.processes import is_alive
-from tests.support.replay import Books, read_journal, replay
+from tests.support.replay import FinalState, read_journal, replay
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "examples" / "journey-orders.csv"
@@ -110,32 +110,32 @@ class Orderly:
         names = ("created", "paid", "declined", "dead", "open", "paid_amount")
         return {name: found[name] for name in names}
 
-    def replay(self, **faults: Any) -> Books:
+    def replay(self, **faults: Any) -> FinalState:
         """Replay what `orderly journal` prints."""
         result = self("journal")
         assert result.code == 0, result
         return replay(read_journal(result.out), **faults)
 
-    def books(self) -> Books:
+    def final_state(self) -> FinalState:
         """Read outcomes and balances straight from the ledger's tables."""
-        books = Books()
+        final_state = FinalState()
         with sqlite3.connect(self.ledger) as connection:
             rows = connection.execute(
                 "SELECT order_id, status FROM outcomes WHERE status <> 'retried'"
             ).fetchall()
-            books.status = dict(rows)
-            assert len(books.status) == len(rows), "an order has two outcomes"
+            final_state.status = dict(rows)
+            assert len(final_state.status) == len(rows), "an order has two outcomes"
             for account, balance in connection.execute(
                 "SELECT account, balance FROM accounts WHERE kind = 'customer'"
             ):
                 _, customer, currency = account.split("/")
-                books.balance[customer, currency] = balance
+                final_state.balance[customer, currency] = balance
             for currency, amount in connection.execute(
                 "SELECT currency, amount FROM transfers WHERE order_id IS NOT NULL"
             ):
-                books.taken[currency] = books.taken.get(currency, 0) + amount
+                final_state.taken[currency] = final_state.taken.get(currency, 0) + amount
         connection.close()
-        return books
+        return final_state
 
     def query(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """Ask the ledger's database, beside whoever uses it; nothing while it is being made."""
@@ -166,9 +166,9 @@ class Orderly:
             "SELECT (SELECT sum(number) FROM heads) - (SELECT sum(number) FROM cursors)"
         )
 
-    def assert_serial(self, **faults: Any) -> Books:
+    def assert_serial(self, **faults: Any) -> FinalState:
         """Hold the ledger to the serial replay: every outcome, every balance, all money."""
-        expected, found = self.replay(**faults), self.books()
+        expected, found = self.replay(**faults), self.final_state()
         assert found == expected
         proof = self.json("verify")
         assert proof["ok"], proof

@@ -18,8 +18,8 @@ MAX_ATTEMPTS = 5
 
 
 @dataclass
-class Books:
-    """What the clerk's books say at the end."""
+class FinalState:
+    """What the clerk ends with: the fate of each order, balances, money taken."""
 
     status: dict[str, str] = field(default_factory=dict)
     balance: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -47,25 +47,25 @@ def replay(
     transient: float = 0.0,
     permanent: float = 0.0,
     seed: int = 0,
-) -> Books:
+) -> FinalState:
     """Pay the orders of a journal one after another."""
-    books = Books()
+    final_state = FinalState()
     for order in journal:
         order_id, currency = order["order_id"], order["currency"]
-        assert order_id not in books.status, f"{order_id} was accepted twice"
+        assert order_id not in final_state.status, f"{order_id} was accepted twice"
         if dies(order_id, transient, permanent, seed):
-            books.status[order_id] = "dead"
+            final_state.status[order_id] = "dead"
             continue
         account = order["customer_id"], currency
-        held = books.balance.setdefault(account, opening_balance)
+        held = final_state.balance.setdefault(account, opening_balance)
         price = sum(line["quantity"] * line["unit_price"] for line in order["items"])
         if price > held:
-            books.status[order_id] = "declined"
+            final_state.status[order_id] = "declined"
         else:
-            books.status[order_id] = "paid"
-            books.balance[account] = held - price
-            books.taken[currency] = books.taken.get(currency, 0) + price
-    return books
+            final_state.status[order_id] = "paid"
+            final_state.balance[account] = held - price
+            final_state.taken[currency] = final_state.taken.get(currency, 0) + price
+    return final_state
 
 
 def dies(order_id: str, transient: float, permanent: float, seed: int) -> bool:

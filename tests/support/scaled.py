@@ -15,14 +15,14 @@ from shared.environment import load_settings
 from shared.ledger.ledger import open_ledger
 from shared.metrics import COUNTERS, Meter
 from tests.support.eventually import eventually
-from tests.support.ledgers import books_of
+from tests.support.ledgers import final_state_of
 from tests.support.orderly import Orderly, kill, workers_of
 
 if TYPE_CHECKING:
     import subprocess
     from pathlib import Path
 
-    from tests.support.replay import Books
+    from tests.support.replay import FinalState
 
 # Recovery is asked for early, so that no test waits for it; machines are busy, so that a worker
 # that gets no processor for a while is not taken for stuck.
@@ -53,11 +53,11 @@ class Scaled(Orderly):
         if self._connection is not None:
             self._connection.close()
 
-    def books(self) -> Books:
+    def final_state(self) -> FinalState:
         """Read outcomes and balances straight from the ledger's tables."""
         ledger = open_ledger(load_settings(ledger_url=self.ledger_url), create=False)
         try:
-            return books_of(ledger)
+            return final_state_of(ledger)
         finally:
             ledger.database.close()
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from services.http.live.history import Counters, History
 from services.http.live.latest import Latest
@@ -24,11 +24,10 @@ from shared.resilience import Mishaps
 from shared.texts import said
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    import sqlalchemy as sa
+    from collections.abc import Callable
 
     from services.http.live.broadcast import Broadcast
+    from services.pipeline.base import Pipeline
     from services.pipeline.worker_stats import WorkerStats
     from shared.ledger.ledger import Ledger
     from shared.ledger.positions import Position
@@ -39,28 +38,6 @@ if TYPE_CHECKING:
 PER_SECOND = 4
 
 log = Logger("live")
-
-
-class Pipeline(Protocol):
-    """What is looked at."""
-
-    @property
-    def depth(self) -> int:
-        """Messages on the queue."""
-
-    @property
-    def is_paused(self) -> bool:
-        """Whether the consumers are paused."""
-
-    @property
-    def queue_trouble(self) -> str | None:
-        """Why the queue's server does not carry, if so."""
-
-    def worker_stats(self, connection: sa.Connection | None) -> WorkerStats | None:
-        """Sum up the payment workers."""
-
-    def partitions_of(self, slot: int) -> Iterable[int] | None:
-        """Which partitions are a worker's own, if they are anybody's."""
 
 
 class Live:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,18 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from services.http.ledger_reader import Reading
+    from services.pipeline.base import Pipeline
 
 log = Logger("chaos")
-
-
-class Pipeline(Protocol):
-    """What can be done to the pipeline."""
-
-    def pause(self, *, is_wanted: bool) -> None:
-        """Pause the consumers, or let them go on."""
-
-    def kill_worker(self, name: str | None) -> bool:
-        """Have a worker killed, or any one; say whether there is such a worker."""
 
 
 class KillRequest(BaseModel):

@@ -12,17 +12,17 @@ from services.http.bodies import while_there
 from services.http.models import (
     ID,
     Health,
+    LedgerStatus,
     OrderPage,
     Proof,
     Status,
-    StatusReport,
     Story,
 )
 from services.http.problems import Problem
 from shared.errors import Reason
 from shared.ledger.explain import explain
 from shared.ledger.listing import list_orders, parse_cursor
-from shared.ledger.status import status_report
+from shared.ledger.status import read_status
 from shared.texts import legible
 
 if TYPE_CHECKING:
@@ -132,13 +132,13 @@ def ledger_router(
 
     @routes.get(
         "/status",
-        response_model=StatusReport,
+        response_model=LedgerStatus,
         summary="Count the orders by what became of them",
         responses=refusals("ledger-unavailable"),
     )
     async def status() -> dict[str, Any]:
         report = await reading.read(
-            lambda connection: status_report(settings, reading.ledger, connection)
+            lambda connection: read_status(settings, reading.ledger, connection)
         )
         return report.with_trouble(queue_trouble()).as_dict()
 

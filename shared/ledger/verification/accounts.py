@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from shared.ledger.verification.proof import Homes, Proof
 
 
-def check_accounts(ledger: Ledger, connection: sa.Connection, proof: Proof, homes: Homes) -> None:
+def check_touched_accounts(
+    ledger: Ledger, connection: sa.Connection, proof: Proof, homes: Homes
+) -> None:
     """Add up the transfers of customers' accounts, and hold the accounts against that.
 
     Nothing leads from an account to its transfers but a look at all of them, in which the database

@@ -35,7 +35,7 @@ class Proof:
 
     Attributes:
         totals: The whole ledger's, from its counters.
-        violations: Empty if the books are right; open orders are no violation.
+        violations: Empty if the ledger is right; open orders are no violation.
         more: Violations that are not listed.
         rows: How many there are to look at, as far as that is known at the start.
         step: Hears how far it is.

@@ -16,7 +16,7 @@ from shared.ledger.accounts import customer_account
 from shared.ledger.database.tables import identities, journal, outcomes, transfers
 from shared.ledger.journal import digest
 from shared.ledger.positions import read_positions
-from shared.ledger.verification.accounts import check_accounts
+from shared.ledger.verification.accounts import check_touched_accounts
 from shared.ledger.verification.orders import ENTRIES, OUTCOMES, Numbered, Stream, check_outcome
 from shared.ledger.verification.orders import read_entries as entries_of
 from shared.ledger.verification.proof import PAGE, Counts, Homes, Proof
@@ -64,7 +64,7 @@ def check_since(
             _check_orders(ledger, connection, proof, position, since, counted, homes)
         _check_created(connection, proof, before, position)
     _check_growth(connection, proof, before, counted)
-    check_accounts(ledger, connection, proof, homes)
+    check_touched_accounts(ledger, connection, proof, homes)
 
 
 def _check_orders(

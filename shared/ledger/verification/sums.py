@@ -94,7 +94,7 @@ _STRAY_TRANSFERS = (
 )
 
 
-def check_books(ledger: Ledger, connection: sa.Connection, proof: Proof, homes: Homes) -> None:
+def check_accounts(ledger: Ledger, connection: sa.Connection, proof: Proof, homes: Homes) -> None:
     """Add up every account, in Python's integers, which have no largest."""
     for transfer_id, order_id in connection.execute(_STRAY_TRANSFERS):
         proof.add(

@@ -1,8 +1,9 @@
 """The proof: what the ledger claims, worked out again from its journal and transfers.
 
 One snapshot, one pass: the journal's orders, the identities and the outcomes come sorted by
-partition and number, and are held against each other; then the books are added up. Or only what
-was touched since a standing that is known: that costs what was touched, and not what there is.
+partition and number, and are held against each other; then accounts and transfers are added up. Or
+only what was touched since a standing that is known: that costs what was touched, and not what
+there is.
 """
 
 from __future__ import annotations
@@ -17,7 +18,12 @@ from shared.ledger.totals import totals
 from shared.ledger.verification.orders import check_orders
 from shared.ledger.verification.proof import Proof, Step, Violation
 from shared.ledger.verification.since import Standing, check_since, standing
-from shared.ledger.verification.sums import check_books, check_equation, check_heads, check_tallies
+from shared.ledger.verification.sums import (
+    check_accounts,
+    check_equation,
+    check_heads,
+    check_tallies,
+)
 
 if TYPE_CHECKING:
     from shared.ledger.ledger import Ledger
@@ -43,7 +49,7 @@ def verify(ledger: Ledger, connection: sa.Connection, step: Step = lambda _: Non
     counted, homes = check_orders(connection, proof, positions)
     check_tallies(connection, proof, counted)
     check_heads(ledger, connection, proof, positions)
-    check_books(ledger, connection, proof, homes)
+    check_accounts(ledger, connection, proof, homes)
     check_equation(proof)
     return proof
 
