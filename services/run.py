@@ -172,7 +172,7 @@ class _Run:
         return finished
 
     def _wait(self) -> None:
-        """Watch over the pipeline until everything is settled."""
+        """RedisMonitor over the pipeline until everything is settled."""
         stall = StallDetector()
         while True:
             is_done = self._reader.is_done

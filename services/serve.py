@@ -139,7 +139,7 @@ class _Service:
             self._server.start()
             self._live.start()
             self._announce()
-            self._watch(lambda: not self._stop.drain.is_set())
+            self._monitor(lambda: not self._stop.drain.is_set())
             self._finish()
             self._pipeline.drain()
             self._say(self._asker.ask(totals, ENDING).equation)
@@ -171,7 +171,7 @@ class _Service:
                 "ask for a token"
             )
 
-    def _watch(self, is_wanted: Callable[[], bool]) -> None:
+    def _monitor(self, is_wanted: Callable[[], bool]) -> None:
         """Supervise for as long as it is wanted, or until a second signal."""
         while is_wanted():
             if self._stop.abort.is_set():
@@ -192,7 +192,7 @@ class _Service:
         self._prover.close()
         self._server.stop()
         until = time.monotonic() + TROUBLE_SECONDS
-        self._watch(
+        self._monitor(
             lambda: (
                 self._server.is_running
                 and (self._pipeline.trouble is None or time.monotonic() < until)
@@ -210,7 +210,7 @@ class _Service:
             stall.observe([each.cursor for each in positions], waiting)
             return bool(waiting)
 
-        self._watch(is_unsettled)
+        self._monitor(is_unsettled)
 
     def _doing(self) -> dict[str, Any]:
         """What the page shows beside what is counted."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import threading
 
     from services.payment.heartbeat import Heartbeat
-    from shared.queue.redis_connection import Line
+    from shared.queue.redis_connection import RedisConnection
 
 _LOOK_SECONDS = 0.1
 
@@ -26,26 +26,29 @@ class RedisOutage:
     And after what nobody thought of.
 
     Attributes:
-        line: To Redis; it is mended after each failure.
+        connection: To Redis; it is mended after each failure.
         mishaps: Those of jobs, and of RQ's own code.
     """
 
-    def __init__(self, heartbeat: Heartbeat, stop: threading.Event, line: Line) -> None:
+    def __init__(
+        self, heartbeat: Heartbeat, stop: threading.Event, connection: RedisConnection
+    ) -> None:
         self._heartbeat = heartbeat
         self._stop = stop
-        self.line = line
+        self.connection = connection
         self._backoff = Backoff(least=_LOOK_SECONDS)
         self.mishaps = Mishaps(log, "round failed")
 
     def after_mishap(self) -> None:
         """Wait if the last step went wrong, and show that this process is well meanwhile."""
         if seconds := self.mishaps.backoff.seconds:
-            self.line.mend()  # an answer that nobody understood may not have been read to its end
+            # An answer that nobody understood may not have been read to its end.
+            self.connection.mend()
             self._pass(seconds)
 
     def after(self, error: Exception) -> None:
         """Wait after an error, and show that this process is well meanwhile."""
-        self.line.mend(error)
+        self.connection.mend(error)
         if not self._backoff.seconds:
             log.warning("Redis is away", error=diagnose(error).text)
         self._pass(self._backoff.grow())

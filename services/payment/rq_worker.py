@@ -29,7 +29,7 @@ from shared.errors import InvalidBatch, QueueUnavailable
 from shared.logs import Logger
 from shared.queue.closed_job import JOB_TIMEOUT, Refused
 from shared.queue.controls import Controls
-from shared.queue.redis_connection import FAILURES, Line, is_loose
+from shared.queue.redis_connection import FAILURES, RedisConnection, is_loose
 from shared.queue.redis_keys import on_its_way
 from shared.queue.redis_sending import rq_queue
 from shared.resilience import Mishaps
@@ -77,13 +77,13 @@ def work(settings: Settings, ledger_id: str, consumer: Consumer, heartbeat: Hear
         threading.Thread(
             target=_obey, args=(controls, pause, stop), name="controls", daemon=True
         ).start()
-    outage = RedisOutage(heartbeat, stop, Line(url, password_file))
+    outage = RedisOutage(heartbeat, stop, RedisConnection(url, password_file))
     while not stop.is_set():
         heartbeat.waiting()
         try:
             # RQ's own loop, which ends at whatever it does not know.
             with outage.mishaps.survived(*FAILURES):
-                queue = rq_queue(outage.line.open(), ledger_id, PaymentQueue, PaymentJob)
+                queue = rq_queue(outage.connection.open(), ledger_id, PaymentQueue, PaymentJob)
                 PaymentWorker(queue, ledger_id, consumer, heartbeat, outage, stop, pause).work()
         except FAILURES as error:  # it was away when the worker came or went
             outage.after(error)
@@ -191,7 +191,7 @@ class PaymentWorker(SimpleWorker):
             self._heartbeat.waiting()
             job = None
             try:
-                if self._outage.line.open() is not self.connection:
+                if self._outage.connection.open() is not self.connection:
                     return None  # what is there now needs another worker
                 with self._outage.mishaps.survived(*FAILURES):
                     job = self._next(queue)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from shared.errors import QueueUnavailable
-from shared.queue.redis_connection import Line
+from shared.queue.redis_connection import RedisConnection
 from shared.queue.redis_errors import diagnose
 from shared.queue.redis_keys import own_key
 
@@ -41,7 +41,7 @@ class Controls:
     """
 
     def __init__(self, url: str, ledger_id: str, password_file: str = "") -> None:
-        self._line = Line(url, password_file)
+        self._connection = RedisConnection(url, password_file)
         self._paused = own_key(ledger_id, "paused")
         self._killed = own_key(ledger_id, "chaos")
 
@@ -89,7 +89,7 @@ class Controls:
     @contextmanager
     def _talking(self) -> Iterator[Any]:
         try:
-            yield self._line.open()
+            yield self._connection.open()
         except Exception as error:  # noqa: BLE001  whatever a server or a proxy makes of it
-            self._line.mend(error)
+            self._connection.mend(error)
             raise QueueUnavailable(f"Redis is away: {diagnose(error).text}") from None

@@ -12,7 +12,7 @@ from typing import Any
 
 from redis.exceptions import InvalidResponse, NoPermissionError
 
-from shared.queue.redis_connection import Line
+from shared.queue.redis_connection import RedisConnection
 from shared.queue.redis_errors import diagnose
 from shared.queue.redis_keys import CLAIM, on_its_way, queue_name
 
@@ -55,13 +55,13 @@ def check(connection: Any, ledger_id: str) -> None:  # noqa: ANN401  of one serv
 
 def trouble(url: str, password_file: str, ledger_id: str) -> str | None:
     """Ask Redis once, and not for long; say what is wrong with it, if anything is."""
-    line = Line(url, password_file, patience=PROMPTLY)
+    connection = RedisConnection(url, password_file, patience=PROMPTLY)
     try:
-        check(line.open(), ledger_id)
+        check(connection.open(), ledger_id)
     except Exception as error:  # noqa: BLE001  whatever a server or a proxy makes of it
         return diagnose(error).text
     finally:
-        line.close()
+        connection.close()
     return None
 
 

@@ -66,7 +66,7 @@ def connect(
     return client.from_pool(ConnectionPool(host=host, port=port, **options))
 
 
-class Line:
+class RedisConnection:
     """A connection to Redis that fits what Redis turns out to be, made when it is first needed.
 
     Args:

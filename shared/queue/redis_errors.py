@@ -51,7 +51,7 @@ _LASTING = (
 )
 
 
-class Ailment(NamedTuple):
+class Diagnosis(NamedTuple):
     """Why Redis does not carry.
 
     Attributes:
@@ -65,13 +65,13 @@ class Ailment(NamedTuple):
     is_lasting: bool = False
 
 
-def diagnose(error: Exception) -> Ailment:
+def diagnose(error: Exception) -> Diagnosis:
     """Say what an error means that a command of Redis has failed with."""
     words = _said(error)
     code = words.partition(" ")[0]
     match error:
         case NoPermissionError():
-            return Ailment(
+            return Diagnosis(
                 "NOPERM", f"allows its user too little ({words}); {GRANT}", is_lasting=True
             )
         case AuthenticationError():
@@ -79,28 +79,28 @@ def diagnose(error: Exception) -> Ailment:
                 "refuses the user or the password; see to REDIS_URL and REDIS_PASSWORD_FILE "
                 f"({words})"
             )
-            return Ailment("AUTH", text, is_lasting=True)
+            return Diagnosis("AUTH", text, is_lasting=True)
         case ClusterCrossSlotError():
             text = (
                 f"keeps keys of one ledger apart ({words}); let REDIS_URL name a node of the "
                 "cluster itself, or a Redis that is none"
             )
-            return Ailment("CROSSSLOT", text, is_lasting=True)
+            return Diagnosis("CROSSSLOT", text, is_lasting=True)
         case MovedError():
             text = f"is a node of a cluster whose other nodes cannot be reached ({words})"
-            return Ailment("MOVED", text)
+            return Diagnosis("MOVED", text)
         case RedisError() | RedisClusterException():
             return _of_a_server(code, words)
-    return Ailment("REFUSED", f"answers what is no answer ({type(error).__name__}: {words})")
+    return Diagnosis("REFUSED", f"answers what is no answer ({type(error).__name__}: {words})")
 
 
-def _of_a_server(code: str, words: str) -> Ailment:
+def _of_a_server(code: str, words: str) -> Diagnosis:
     for name, remedy in _REMEDIES.items():
         # An older server wraps what a script failed with.
         if code == name or f"-{name} " in words:
-            return Ailment(name, f"{words}; {remedy}")
+            return Diagnosis(name, f"{words}; {remedy}")
     is_lasting = any(each in words for each in _LASTING)
-    return Ailment(code if code.isupper() else "AWAY", words, is_lasting=is_lasting)
+    return Diagnosis(code if code.isupper() else "AWAY", words, is_lasting=is_lasting)
 
 
 def _said(error: Exception) -> str:

@@ -18,10 +18,10 @@ from shared.errors import QueueUnavailable
 from shared.logs import Logger
 from shared.passwords import mask_password
 from shared.queue.port import OrderQueue
-from shared.queue.redis_connection import ANSWER_SECONDS, Line
-from shared.queue.redis_errors import Ailment, diagnose
+from shared.queue.redis_connection import ANSWER_SECONDS, RedisConnection
+from shared.queue.redis_errors import Diagnosis, diagnose
 from shared.queue.redis_keys import on_its_way
-from shared.queue.redis_monitor import Watch, look_after
+from shared.queue.redis_monitor import RedisMonitor, look_after
 from shared.queue.redis_sending import SendingEnd
 from shared.resilience import Backoff
 from shared.schema import Message, encode_nudge
@@ -58,7 +58,7 @@ class RedisQueue(OrderQueue):
     def __init__(self, url: str, ledger_id: str, password_file: str = "") -> None:
         self._name = mask_password(url)
         self._ledger_id = ledger_id
-        self._line = Line(url, password_file, patience=ANSWER_SECONDS)
+        self._connection = RedisConnection(url, password_file, patience=ANSWER_SECONDS)
         self._end_there: SendingEnd | None = None
         self._sending = threading.Lock()
         self._lock = threading.Lock()  # of what is owed; nobody waits for Redis under it
@@ -70,9 +70,9 @@ class RedisQueue(OrderQueue):
         self._was_well = threading.Event()
         self._gives_up_at = time.monotonic() + START_SECONDS
         self._asks_at = 0.0
-        self._ailments: dict[str, Ailment | None] = {}
-        self._watch = Watch(
-            Line(url, password_file, patience=ANSWER_SECONDS),
+        self._diagnoses: dict[str, Diagnosis | None] = {}
+        self._monitor = RedisMonitor(
+            RedisConnection(url, password_file, patience=ANSWER_SECONDS),
             ledger_id,
             self._see,
         )
@@ -129,12 +129,12 @@ class RedisQueue(OrderQueue):
 
     def close(self) -> None:
         """See the port. What is in Redis stays there, for the workers elsewhere."""
-        self._watch.stop()
-        self._line.close()
+        self._monitor.stop()
+        self._connection.close()
 
     def watch(self) -> None:
         """Look after Redis from now on, so that trouble is known before there is work."""
-        self._watch.start()
+        self._monitor.start()
 
     def check(self) -> None:
         """Raise what leaves no hope: as long as Redis was never well, it may never be.
@@ -149,14 +149,14 @@ class RedisQueue(OrderQueue):
             return
         self._asks_at = now + _LOOK_SECONDS
         try:
-            look_after(self._line, self._ledger_id)
+            look_after(self._connection, self._ledger_id)
         except Exception as error:  # noqa: BLE001  whatever a server or a proxy makes of it
-            self._line.mend(error)
+            self._connection.mend(error)
             if self._was_well.is_set():
                 return  # meanwhile, for the watch
-            ailment = diagnose(error)
-            if ailment.is_lasting:
-                raise QueueUnavailable(f"queue {self._name} {ailment.text}") from None
+            diagnosis = diagnose(error)
+            if diagnosis.is_lasting:
+                raise QueueUnavailable(f"queue {self._name} {diagnosis.text}") from None
             if now > self._gives_up_at:
                 raise QueueUnavailable(self._given_up(error)) from None
         else:
@@ -170,8 +170,8 @@ class RedisQueue(OrderQueue):
     @property
     def trouble(self) -> str | None:
         """Why Redis does not carry, if so."""
-        ailment = self._ailment()
-        return ailment and ailment.text
+        diagnosis = self._diagnosis()
+        return diagnosis and diagnosis.text
 
     def _given_up(self, error: Exception) -> str:
         why, rest = diagnose(error).text, "what was accepted is kept"
@@ -182,20 +182,20 @@ class RedisQueue(OrderQueue):
             )
         return f"queue {self._name} does not carry: {why}; {rest}"
 
-    def _ailment(self) -> Ailment | None:
-        return next(filter(None, list(self._ailments.values())), None)
+    def _diagnosis(self) -> Diagnosis | None:
+        return next(filter(None, list(self._diagnoses.values())), None)
 
-    def _see(self, ailment: Ailment | None) -> None:
+    def _see(self, diagnosis: Diagnosis | None) -> None:
         """Hear of who watches; what is well for the watch was well once."""
-        if ailment is None:
+        if diagnosis is None:
             self._was_well.set()
-        self._note("watched", ailment)
+        self._note("watched", diagnosis)
 
-    def _note(self, source: str, ailment: Ailment | None) -> None:
+    def _note(self, source: str, diagnosis: Diagnosis | None) -> None:
         """Take down how Redis is, as one of those says who talk to it; log what is new."""
-        before = self._ailment()
-        self._ailments[source] = ailment
-        after = self._ailment()
+        before = self._diagnosis()
+        self._diagnoses[source] = diagnosis
+        after = self._diagnosis()
         if after is not None and (before is None or before.code != after.code):
             log.warning("Redis is away; nudges are owed", url=self._name, error=after.text)
         elif before is not None and after is None:
@@ -203,7 +203,7 @@ class RedisQueue(OrderQueue):
 
     def _end(self) -> SendingEnd:
         """Return what to talk to; a new one where Redis is not what it was."""
-        connection = self._line.open()
+        connection = self._connection.open()
         if self._end_there is None or self._end_there.connection is not connection:
             self._end_there = SendingEnd(connection, self._ledger_id)
         return self._end_there
@@ -220,7 +220,7 @@ class RedisQueue(OrderQueue):
         except Exception as error:  # noqa: BLE001  whatever a server or a proxy makes of it
             # Whatever it did take: what it should have taken is in the journal.
             left = messages
-            self._line.mend(error)
+            self._connection.mend(error)
             self._tries_again_at = time.monotonic() + self._backoff.grow()
             self._note("sending", diagnose(error))
         else:

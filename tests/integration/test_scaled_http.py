@@ -27,7 +27,7 @@ SETTLED = ("orderly_settlement_batch_orders_sum",)
 REPLACED = ("orderly_workers_replaced_total",)
 
 
-class Watch:
+class RedisMonitor:
     """Scrapes a service, and holds every sum of the workers to growing."""
 
     def __init__(self, server: Server) -> None:
@@ -59,7 +59,7 @@ def test_what_workers_have_measured_is_kept_though_they_come_and_go(
     scaled: Scaled, scaled_server: Server
 ) -> None:
     server = scaled_server.start()
-    watch = Watch(server)
+    watch = RedisMonitor(server)
     fresh = watch.scrape()
     assert (fresh[SETTLED], fresh[REPLACED]) == (0, 0)
     assert sum(fresh["orderly_workers", each] for each in STATES) == 0

@@ -20,7 +20,7 @@ from services.payment.rq_job import PaymentJob, PaymentQueue, at_work
 from services.payment.rq_outage import RedisOutage
 from services.payment.rq_worker import PaymentWorker
 from shared.queue.port import Deliveries
-from shared.queue.redis_connection import Line, connect
+from shared.queue.redis_connection import RedisConnection, connect
 from shared.queue.redis_keys import own_key
 from shared.queue.redis_queue import ROOM, RedisQueue
 from shared.queue.redis_sending import rq_queue
@@ -55,11 +55,11 @@ class RedisDeliveries(Deliveries):
     def worker(self) -> PaymentWorker:
         """RQ's worker."""
         if self._worker is None:
-            line = Line(self._url)
-            queue = rq_queue(line.open(), self._ledger_id, PaymentQueue, PaymentJob)
+            connection = RedisConnection(self._url)
+            queue = rq_queue(connection.open(), self._ledger_id, PaymentQueue, PaymentJob)
             heartbeat = Heartbeat([0] * Heartbeat.SIZE)
             stop = threading.Event()
-            outage = RedisOutage(heartbeat, stop, line)
+            outage = RedisOutage(heartbeat, stop, connection)
             self._worker = PaymentWorker(
                 queue, self._ledger_id, _SETTLED, heartbeat, outage, stop, threading.Event()
             )

@@ -83,7 +83,7 @@ def none_held() -> Iterator[None]:
 
 
 @contextmanager
-def turn(path: Path, patience: float | None) -> Iterator[None]:
+def file_lock(path: Path, patience: float | None) -> Iterator[None]:
     """Hold the lock while the block lasts.
 
     Args:
@@ -160,7 +160,7 @@ class _Waiter:
         Raises:
             OSError: The kernel keeps no such locks here.
         """
-        threading.Thread(target=self._run, name="turn", daemon=True).start()
+        threading.Thread(target=self._run, name="file-lock", daemon=True).start()
         if not self._over.wait(patience):
             with self._guard:
                 self._has_left = not self._over.is_set()

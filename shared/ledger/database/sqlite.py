@@ -15,7 +15,7 @@ from sqlalchemy.dialects import sqlite
 
 from shared.errors import LedgerUnavailable
 from shared.ledger.database.backend import BUSY_SECONDS, REFUSES, Trouble
-from shared.ledger.database.file_lock import turn
+from shared.ledger.database.file_lock import file_lock
 from shared.ledger.database.sqlite_files import Files
 from shared.texts import said
 
@@ -224,7 +224,7 @@ class SqliteBackend:
         patience = self._patience if patience is None else patience
         with ExitStack() as held:
             try:
-                held.enter_context(turn(Path(f"{self.path}.lock"), patience))
+                held.enter_context(file_lock(Path(f"{self.path}.lock"), patience))
             except TimeoutError:
                 raise LedgerUnavailable(f"ledger {self.name} {_REMEDIES['locked']}") from None
             except OSError as error:

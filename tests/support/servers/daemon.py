@@ -69,7 +69,7 @@ class Daemon(ABC):
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(self._command(), stdout=log, stderr=log, **self.way)
         try:
-            self._watch(self.pid)
+            self._monitor(self.pid)
             eventually(self._is_up, within=30, what="the server answers")
         except BaseException:
             self.close()
@@ -127,9 +127,9 @@ class Daemon(ABC):
         self._process.send_signal(number)
         self._process.wait(timeout=30)
         self._process = None
-        self._watch(0)
+        self._monitor(0)
 
-    def _watch(self, pid: int) -> None:
+    def _monitor(self, pid: int) -> None:
         assert self._watchdog.stdin is not None
         self._watchdog.stdin.write(b"%d\n" % pid)
         self._watchdog.stdin.flush()
