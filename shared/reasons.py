@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from shared.errors import Reason
+from shared.ids import ID_CHARACTER, ID_WORDS
 from shared.texts import legible, shown
 
 if TYPE_CHECKING:
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
     from pydantic_core import ErrorDetails
 
-ID_PATTERN = r"^[A-Za-z0-9._:-]*$"
+ID_CHARACTERS = f"^{ID_CHARACTER}*$"
 PRINTABLE_PATTERN = r"^(?: |[^\p{C}\p{Z}])*$"
 RFC3339_PATTERN = r"^\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$"
 
@@ -34,7 +35,7 @@ _RULES = {
     "model_attributes_type": "must be an object",
 }
 _PATTERN_RULES = {
-    ID_PATTERN: "must consist of A-Z a-z 0-9 . _ : -",
+    ID_CHARACTERS: f"must consist of {ID_WORDS}",
     PRINTABLE_PATTERN: "must consist of printable characters",
     RFC3339_PATTERN: "must be an RFC 3339 time with an offset, like 2026-01-31T09:30:00Z",
 }

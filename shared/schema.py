@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self, get_args
 
 from pydantic import (
     BaseModel,
@@ -31,8 +31,9 @@ from pydantic_core import PydanticCustomError, core_schema, from_json
 
 from shared.currencies import Currency  # noqa: TC001  pydantic reads it
 from shared.errors import InvalidBatch, InvalidOrder, Reason
+from shared.ids import ID_CHARACTER, ID_LENGTH
 from shared.json_size import MOST_ITEMS, check_weight
-from shared.reasons import ID_PATTERN, PRINTABLE_PATTERN, RFC3339_PATTERN, reasons_of
+from shared.reasons import ID_CHARACTERS, PRINTABLE_PATTERN, RFC3339_PATTERN, reasons_of
 from shared.texts import legible
 
 if TYPE_CHECKING:
@@ -41,12 +42,13 @@ if TYPE_CHECKING:
     from pydantic.json_schema import JsonSchemaValue
     from pydantic_core import ErrorDetails
 
-SCHEMA_VERSION: Final = 1
+_Version = Literal[1]
+SCHEMA_VERSION: _Version = get_args(_Version)[0]
 MAX_TOTAL = 2**63 - 1
 """The largest total of an order in minor units: what a 64-bit database integer holds."""
 
 
-Id = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=ID_PATTERN)]
+Id = Annotated[str, StringConstraints(min_length=1, max_length=ID_LENGTH, pattern=ID_CHARACTERS)]
 Sku = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=PRINTABLE_PATTERN)]
 
 
@@ -132,7 +134,7 @@ class OrderBatch(_Model):
     Without orders it is a nudge: settle what the journal holds.
     """
 
-    schema_version: Literal[1]
+    schema_version: _Version
     ledger_id: Id
     partition: Annotated[int, Field(ge=0)]
     first: Annotated[int, Field(ge=0, description="journal number of the first order")]
@@ -268,8 +270,9 @@ class BatchHeader(NamedTuple):
 
 
 _HEADER = re.compile(
-    rb'\{"schema_version":1,"ledger_id":"([0-9a-zA-Z._:-]{1,64})","partition":(\d{1,9}),'
+    rb'\{"schema_version":%d,"ledger_id":"(%b{1,%d})","partition":(\d{1,9}),'
     rb'"first":(\d{1,18}),"last":(\d{1,18}),"orders":\[(\]\}$)?'
+    % (SCHEMA_VERSION, ID_CHARACTER.encode(), ID_LENGTH)
 )
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from services.http.models import ID
 from services.http.problems import Problem
 from shared.errors import Reason
+from shared.ids import ID_LENGTH, ID_PATTERN, ID_WORDS
 from shared.texts import shown
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ _QUOTED = re.compile(
     r'(?:[ ]*;[ ]*[a-z*][a-z0-9_.*-]*(?:=(?:[^ ;"]+|"(?:[^"\\]|\\.)*"))?)*'  # and its parameters
 )
 _RULE = (
-    "must have 1 to 64 of A-Z a-z 0-9 . _ : -, quoted or not, because it becomes the order_id; "
+    f"must have 1 to {ID_LENGTH} of {ID_WORDS}, quoted or not, because it becomes the order_id; "
     "beside an order_id any key will do"
 )
 
@@ -36,7 +36,7 @@ def key_of(request: Request) -> str | None:
         raise _refusal("must be one", ", ".join(keys))
     match = _QUOTED.fullmatch(keys[0])
     key = re.sub(r"\\(.)", r"\1", match[1]) if match else keys[0]
-    if not re.fullmatch(ID, key):
+    if not re.fullmatch(ID_PATTERN, key):
         raise _refusal(_RULE, keys[0])
     return key
 

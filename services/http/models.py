@@ -8,9 +8,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from shared.schema import Order
 
-ID = r"^[A-Za-z0-9._:-]{1,64}$"
-"""What names an order or a customer."""
-
 Status = Literal["open", "paid", "declined", "dead"]
 Amounts = Annotated[dict[str, int], Field(description="minor units, by currency")]
 

@@ -3,6 +3,7 @@
 import { get } from "./api.js";
 import { $, el, idButton, mark, rows, say, showId } from "./dom.js";
 import { money, number, plural, time, timeTitle } from "./format.js";
+import { ID } from "./ids.js";
 
 const body = $("#orders tbody");
 const table = $("#orders .scroll");
@@ -58,7 +59,7 @@ async function search() {
     return draw();
   }
   const text = asked;
-  if (!/^[A-Za-z0-9._:-]{1,64}$/.test(text)) {
+  if (!ID.test(text)) {
     found = { orders: [], why: "Ids consist of letters, digits and . _ : -" };
     return draw();
   }

@@ -10,7 +10,6 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from services.http.app import refusals
 from services.http.bodies import while_there
 from services.http.models import (
-    ID,
     Health,
     LedgerStatus,
     OrderPage,
@@ -20,6 +19,7 @@ from services.http.models import (
 )
 from services.http.problems import Problem
 from shared.errors import Reason
+from shared.ids import ID_LENGTH, ID_PATTERN
 from shared.ledger.explain import explain
 from shared.ledger.listing import list_orders, parse_cursor
 from shared.ledger.status import read_status
@@ -41,9 +41,9 @@ STOPPING = "the service is stopping"
 OrderId = Annotated[
     str,
     Path(
-        pattern=ID,
+        pattern=ID_PATTERN,
         min_length=1,
-        max_length=64,
+        max_length=ID_LENGTH,
         description="as it was accepted",
         examples=["a-1"],
     ),
@@ -73,10 +73,12 @@ def orders_router(reading: Reading) -> APIRouter:
     )
     async def list_(
         status: Annotated[Status | None, Query(description="only these")] = None,
-        order_id: Annotated[str | None, Query(pattern=ID, description="only this one")] = None,
+        order_id: Annotated[
+            str | None, Query(pattern=ID_PATTERN, description="only this one")
+        ] = None,
         customer_id: Annotated[
             str | None,
-            Query(pattern=ID, description="only this customer's"),
+            Query(pattern=ID_PATTERN, description="only this customer's"),
         ] = None,
         cursor: Annotated[
             str | None,

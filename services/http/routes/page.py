@@ -11,6 +11,7 @@ from fastapi.responses import StreamingResponse
 
 from services.http.problems import Problem
 from shared.currencies import MINOR_DIGITS
+from shared.ids import ID_PATTERN
 
 if TYPE_CHECKING:
     from services.http.live.broadcast import Broadcast
@@ -29,6 +30,7 @@ def page_router(broadcast: Broadcast) -> APIRouter:
     files = {path.name: path.read_bytes() for path in _FOLDER.iterdir() if path.suffix in _TYPES}
     # What a browser knows of currencies are customs, and not ISO 4217: no cents for the forint.
     files["currencies.js"] = f"export const MINOR_DIGITS = {json.dumps(MINOR_DIGITS)};\n".encode()
+    files["ids.js"] = f"export const ID = new RegExp({json.dumps(ID_PATTERN)});\n".encode()
 
     def asset(name: str) -> Response:
         return Response(

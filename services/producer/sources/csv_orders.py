@@ -15,6 +15,8 @@ from services.producer.sources.csv_rows import COLUMNS, Flaw, Row, bare, lines_o
 from services.producer.sources.source import FLUSH, Accepted, CutOff, Rejected, SourceLine, of_line
 from shared.currencies import MINOR_DIGITS
 from shared.errors import InvalidOrder, Reason
+from shared.ids import ID_LENGTH
+from shared.json_size import MOST_ITEMS
 from shared.reasons import bounded
 from shared.schema import build_order
 
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
     from services.producer.sources.whole_orders import Guard
 
 HEADER = ",".join(COLUMNS)
-_MOST_ITEMS = 500
 _INTEGER = re.compile(r"[0-9]{1,25}")
 _DECIMAL = re.compile(r"([0-9]{1,25})(?:\.([0-9]{1,25}))?")
 
@@ -112,7 +113,7 @@ class _Group:
 
     def add(self, row: Row, columns: _Columns) -> None:
         """Add a row."""
-        if len(self.lines) > _MOST_ITEMS or len(self.problems) > _MOST_ITEMS:
+        if len(self.lines) > MOST_ITEMS or len(self.problems) > MOST_ITEMS:
             return  # cannot become valid any more: do not gather what may be a whole file
         if isinstance(columns, Flaw):
             if columns.reason is not None and columns.reason not in self.problems:
@@ -162,7 +163,7 @@ class _Group:
             else:
                 if not reasons:
                     return Accepted(self.source_line, order, canonical)
-        return Rejected(self.source_line, self.order_id[:64] or None, bounded(reasons))
+        return Rejected(self.source_line, self.order_id[:ID_LENGTH] or None, bounded(reasons))
 
     def _whole(self, row: Row, text: str) -> int:
         if _INTEGER.fullmatch(text):

@@ -18,6 +18,7 @@ from services.producer.sources.source import (
 )
 from services.producer.sources.streams import LINE_BYTES
 from shared.errors import InvalidOrder, Reason
+from shared.ids import ID_CHARACTER, ID_LENGTH
 from shared.json_size import check_weight
 from shared.schema import parse_order
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from services.producer.sources.source import Flush, Source
     from services.producer.sources.streams import Line
 
-_ID = re.compile(rb'"order_id"\s*:\s*"([A-Za-z0-9._:-]{1,64})"')
+_ID = re.compile(rb'"order_id"\s*:\s*"(%b{1,%d})"' % (ID_CHARACTER.encode(), ID_LENGTH))
 _OPENING, _CLOSING = (b"{", b"["), (b"}", b"]")
 _SEEN = 4096
 """Bytes in which an id is looked for where the line cannot be parsed."""
@@ -117,4 +118,4 @@ def read_id(text: bytes) -> str | None:
         return match[1].decode() if match else None
     except AttributeError:
         return None
-    return found[:64] if isinstance(found, str) else None
+    return found[:ID_LENGTH] if isinstance(found, str) else None

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from services.producer.sources.seen_ids import SeenIds
 from services.producer.sources.source import Accepted, Rejected
 from shared.errors import Reason
+from shared.ids import ID_LENGTH
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -55,7 +56,7 @@ class LookedThrough:
         self._told.add(order_id)
         apart = Reason(f"lines {' and '.join(map(str, lines))}", _APART)
         others = found.reasons if isinstance(found, Rejected) else []
-        return (Rejected(found.source_line, order_id[:64] or None, [apart, *others]),)
+        return (Rejected(found.source_line, order_id[:ID_LENGTH] or None, [apart, *others]),)
 
     def spoil(self, order_id: str) -> None:
         """See the protocol. They were counted when the file was looked through."""
@@ -79,7 +80,7 @@ class Remembered:
             self._rejected.add(order_id)
             apart = Reason(f"line {found.source_line.line}", f"{_APART}: others came before")
             others = found.reasons if isinstance(found, Rejected) else []
-            found = Rejected(found.source_line, order_id[:64] or None, [apart, *others])
+            found = Rejected(found.source_line, order_id[:ID_LENGTH] or None, [apart, *others])
         elif isinstance(found, Accepted):
             self._accepted.add(order_id)
         else:

@@ -23,6 +23,8 @@ from sqlalchemy import (
     event,
 )
 
+from shared.ids import ID_LENGTH
+
 SCHEMA_VERSION = 4
 """Counts the changes to these tables; a ledger made by another count is refused."""
 
@@ -31,7 +33,7 @@ metadata = MetaData()
 _number = BigInteger().with_variant(Integer(), "sqlite")
 # Compared byte by byte, as Python and SQLite do, and not by a language's rules.
 _name = String(160).with_variant(String(160, collation="C"), "postgresql")
-_id = String(64).with_variant(String(64, collation="C"), "postgresql")
+_id = String(ID_LENGTH).with_variant(String(ID_LENGTH, collation="C"), "postgresql")
 
 
 ledger = Table(
