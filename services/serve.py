@@ -17,10 +17,11 @@ from services.http.ledger_reader import Reading
 from services.http.live.broadcast import Broadcast
 from services.http.live.snapshot import Live
 from services.http.metrics import Metrics
+from services.http.problems import Problem
 from services.http.routes.chaos import chaos_router
 from services.http.routes.dead import dead_router
 from services.http.routes.generator import Generator
-from services.http.routes.lookups import STOPPING, ledger_router, orders_router, service_router
+from services.http.routes.lookups import ledger_router, orders_router, service_router
 from services.http.routes.orders import Orders
 from services.http.routes.page import page_router
 from services.http.server import HttpServer, bind
@@ -219,8 +220,11 @@ class _Service:
     def _away(self) -> str | None:
         return self._pipeline.queue_trouble
 
-    def _trouble(self) -> str | None:
-        return STOPPING if self._group_commit.is_closing else self._pipeline.trouble
+    def _trouble(self) -> Problem | None:
+        if self._group_commit.is_closing:
+            return Problem("stopping", "the service is stopping")
+        why = self._pipeline.trouble
+        return None if why is None else Problem("ledger-unavailable", why)
 
 
 def _is_loopback(host: str) -> bool:

@@ -35,9 +35,6 @@ if TYPE_CHECKING:
     from services.http.verifier import Prover
     from shared.settings import Settings
 
-STOPPING = "the service is stopping"
-"""What the service is in trouble with when it is about to end."""
-
 OrderId = Annotated[
     str,
     Path(
@@ -165,7 +162,7 @@ def ledger_router(
 def service_router(
     reading: Reading,
     metrics: Metrics,
-    trouble: Callable[[], str | None],
+    trouble: Callable[[], Problem | None],
     queue_trouble: Callable[[], str | None],
 ) -> APIRouter:
     """Make the routes about this service.
@@ -173,7 +170,7 @@ def service_router(
     Args:
         reading: The ledger.
         metrics: What is scraped.
-        trouble: Says why the service cannot take orders in, if so.
+        trouble: Says what keeps the service from taking orders in, if anything does.
         queue_trouble: Says why the queue's server does not carry, if so; orders are taken in.
     """
     routes = APIRouter(tags=["service"])
@@ -195,8 +192,8 @@ def service_router(
         responses=refusals("ledger-unavailable", "stopping"),
     )
     async def readyz() -> dict[str, str]:
-        if (why := trouble()) is not None:
-            raise Problem("stopping" if why == STOPPING else "ledger-unavailable", why)
+        if (problem := trouble()) is not None:
+            raise problem
         away = queue_trouble()
         return {"status": "ready"} | ({"queue_trouble": away} if away else {})
 
