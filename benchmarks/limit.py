@@ -16,6 +16,8 @@ from shared.schema import parse_order
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from shared.schema import Message
+
 BLOCK = 3200
 
 
@@ -32,6 +34,16 @@ def one_process(ledger_file: Path, orders: Path) -> float:
         batch_size=settings.batch_size,
         max_attempts=settings.max_attempts,
     )
+
+    def accept(block: list[Candidate]) -> list[Message]:
+        return append(
+            ledger,
+            lambda: block,
+            run_id="limit",
+            batch_size=settings.batch_size,
+            max_pending=settings.max_pending,
+        ).messages
+
     tune_gc()
     lines = orders.read_bytes().splitlines()
     started = time.perf_counter()
@@ -41,14 +53,7 @@ def one_process(ledger_file: Path, orders: Path) -> float:
             order, canonical = parse_order(line)
             partition = ledger.partition_of(order.customer_id)
             block.append(Candidate(order.order_id, partition, canonical, digest(canonical)))
-        appended = append(
-            ledger,
-            block,
-            run_id="limit",
-            batch_size=settings.batch_size,
-            max_pending=settings.max_pending,
-        )
-        for message in appended.messages:
+        for message in accept(block):
             settler.settle(message.body)
     seconds = time.perf_counter() - started
     ledger.database.close()

@@ -144,7 +144,7 @@ class GroupCommit:
             return [candidate for group in groups for candidate in group.candidates]
 
         try:
-            verdicts = self._intake.accept(gather, partly=True, patience=PATIENCE).verdicts
+            verdicts = self._intake.accept_waiting(gather, PATIENCE).verdicts
         except Exception as raised:  # noqa: BLE001  whatever it is, it is its senders' answer
             error = raised
             # If it was raised before anybody had been asked, it is the answer of who waits now.

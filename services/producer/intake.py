@@ -66,26 +66,39 @@ class Intake:
         partition = self._ledger.partition_of(order.customer_id)
         return Candidate(order.order_id, partition, canonical, digest(canonical))
 
-    def accept(
-        self,
-        block: Sequence[Candidate] | Callable[[], Sequence[Candidate]],
-        *,
-        partly: bool = False,
-        patience: float = BUSY_SECONDS,
-    ) -> Appended:
-        """Journal a block in its order, or the part there is room for, then enqueue what is new.
+    def accept(self, block: Sequence[Candidate]) -> Appended:
+        """Journal a block in its order, then enqueue what is new.
 
-        The block may be given by a function, which is called when it can be written.
+        Raises:
+            Backlogged: There is no room for all of it; nothing was accepted.
+            LedgerUncertain: The ledger stays away. The block may be accepted, or not.
+            LedgerUnavailable: Nothing was accepted.
+        """
+        return self._accept(lambda: block, partly=False, patience=BUSY_SECONDS)
+
+    def accept_waiting(
+        self, gather: Callable[[], Sequence[Candidate]], patience: float
+    ) -> Appended:
+        """Journal those who wait when they can be written, as far as there is room for them.
+
+        Args:
+            gather: Gives those who wait, in order of arrival.
+            patience: Seconds for which it is tried if the ledger goes away.
+
+        Raises:
+            LedgerUncertain: The ledger stays away. The block may be accepted, or not.
+            LedgerUnavailable: Nothing was accepted.
+        """
+        return self._accept(gather, partly=True, patience=patience)
+
+    def _accept(
+        self, gather: Callable[[], Sequence[Candidate]], *, partly: bool, patience: float
+    ) -> Appended:
+        """Journal a block, then enqueue what is new.
 
         If the ledger goes away in between, the same block is tried again for ``patience`` seconds;
         and for longer if the answer to a commit was lost, since whoever sent it should not be told
         that it was not written when it was.
-
-        Raises:
-            Backlogged: There is no room for all of it, and it was not to be accepted in part;
-                nothing was.
-            LedgerUncertain: The ledger stays away. The block may be accepted, or not.
-            LedgerUnavailable: Nothing was accepted.
         """
         started = time.monotonic()
         written = None
@@ -94,7 +107,7 @@ class Intake:
             try:
                 appended = append(
                     self._ledger,
-                    block,
+                    gather,
                     run_id=self._run_id,
                     batch_size=self._batch_size,
                     max_pending=self._max_pending,

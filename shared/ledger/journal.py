@@ -68,7 +68,7 @@ class Appended(NamedTuple):
 
 def append(
     ledger: Ledger,
-    block: Sequence[Candidate] | Callable[[], Sequence[Candidate]],
+    gather: Callable[[], Sequence[Candidate]],
     *,
     run_id: str,
     batch_size: int,
@@ -80,8 +80,8 @@ def append(
 
     Args:
         ledger: Where to.
-        block: The candidates, in order of arrival; or what gives them when it is our turn to
-            write, so that those who come or go meanwhile count.
+        gather: Gives the candidates, in order of arrival. It is called when it is our turn to
+            write, so that those who come or go meanwhile count; and again if that fails.
         run_id: Who writes: a report counts its own orders by it.
         batch_size: Most orders in an entry.
         max_pending: Most orders that may be open, this block's new ones included.
@@ -97,12 +97,11 @@ def append(
     """
     while True:
         with suppress(_Outrun), ledger.database.write() as connection:
-            if callable(block):
-                block = block()
+            block = gather()
             stamp = {"run_id": run_id, "accepted_at": clock.now_us(), "attempts": 0}
             room = max_pending - sum(position.open for position in read_positions(connection))
             known = _known(ledger, connection, block)
-            own = _Own(ledger, connection, known, run_id, written)
+            own = _find_own(ledger, connection, known, run_id, written)
             verdicts, shards = _judge(block, known, max(room, 0), own.orders)
             if Verdict.NO_ROOM in verdicts and not partly:
                 raise Backlogged(max(room, 0))
@@ -128,7 +127,7 @@ class _Outrun(Exception):
     """Another producer accepted one of the block's ids after we had looked for it."""
 
 
-class _Own:
+class _Own(NamedTuple):
     """What a block finds in the journal of its own: a commit whose answer was lost.
 
     Attributes:
@@ -137,42 +136,45 @@ class _Own:
         messages: Nudges, since theirs were never sent.
     """
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        connection: sa.Connection,
-        known: dict[str, bytes],
-        run_id: str,
-        written: dict[int, int] | None,
-    ) -> None:
-        self.orders: set[str] = set()
-        self.ends: dict[int, int] = {}
-        self.messages: list[Message] = []
-        if written is None or not known:
-            return
-        query = (
-            sa.select(identities.c.order_id, identities.c.partition, identities.c.number)
-            .join(
-                journal,
-                sa.and_(
-                    journal.c.partition == identities.c.partition,
-                    journal.c.first <= identities.c.number,
-                    journal.c.last >= identities.c.number,
-                ),
-            )
-            .where(
-                ledger.database.backend.any_of(identities.c.order_id, "ids"),
-                journal.c.run_id == run_id,
-            )
+    orders: set[str]
+    ends: dict[int, int]
+    messages: list[Message]
+
+
+def _find_own(
+    ledger: Ledger,
+    connection: sa.Connection,
+    known: dict[str, bytes],
+    run_id: str,
+    written: dict[int, int] | None,
+) -> _Own:
+    """Look for what ``run_id`` has in the journal beyond ``written``, if it was interrupted."""
+    own = _Own(set(), {}, [])
+    if written is None or not known:
+        return own
+    query = (
+        sa.select(identities.c.order_id, identities.c.partition, identities.c.number)
+        .join(
+            journal,
+            sa.and_(
+                journal.c.partition == identities.c.partition,
+                journal.c.first <= identities.c.number,
+                journal.c.last >= identities.c.number,
+            ),
         )
-        ids = ledger.database.backend.bind_list(list(known))
-        for order_id, partition, number in connection.execute(query, {"ids": ids}):
-            if number > written.get(partition, 0):
-                self.orders.add(order_id)
-                self.ends[partition] = max(number, self.ends.get(partition, 0))
-        self.messages = [
-            Message(partition, encode_nudge(ledger.ledger_id, partition)) for partition in self.ends
-        ]
+        .where(
+            ledger.database.backend.any_of(identities.c.order_id, "ids"),
+            journal.c.run_id == run_id,
+        )
+    )
+    ids = ledger.database.backend.bind_list(list(known))
+    for order_id, partition, number in connection.execute(query, {"ids": ids}):
+        if number > written.get(partition, 0):
+            own.orders.add(order_id)
+            own.ends[partition] = max(number, own.ends.get(partition, 0))
+    for partition in own.ends:
+        own.messages.append(Message(partition, encode_nudge(ledger.ledger_id, partition)))
+    return own
 
 
 _IDENTITY = ("order_id", "digest", "partition", "number")

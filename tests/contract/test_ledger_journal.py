@@ -146,7 +146,7 @@ def test_huge_orders_are_cut_by_their_bytes(new_ledger: NewLedger) -> None:
 def test_the_same_candidate_twice_in_a_block_is_its_own_duplicate(new_ledger: NewLedger) -> None:
     ledger = new_ledger()
     same = candidate(ledger, order("o-1"))
-    appended = append(ledger, [same, same], run_id="r", batch_size=10, max_pending=10)
+    appended = append(ledger, lambda: [same, same], run_id="r", batch_size=10, max_pending=10)
     assert appended.verdicts == [Verdict.CREATED, Verdict.DUPLICATE]
     assert_proven(ledger)
 

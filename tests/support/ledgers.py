@@ -54,9 +54,10 @@ def take_in(
     partly: bool = False,
 ) -> Appended:
     """Accept a block of orders."""
+    candidates = [candidate(ledger, fields) for fields in block]
     return append(
         ledger,
-        [candidate(ledger, fields) for fields in block],
+        lambda: candidates,
         run_id="run-1",
         batch_size=batch_size,
         max_pending=max_pending,
