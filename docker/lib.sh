@@ -33,7 +33,7 @@ service() { printf 'label=com.docker.compose.service=%s' "$1"; }
 has_volume() { docker volume inspect "${project}_$1" >/dev/null 2>&1; }
 
 # The service that takes orders in.
-door() { [ "$mode" = local ] && echo local || echo producer; }
+producer_service() { [ "$mode" = local ] && echo local || echo producer; }
 
 # choose_mode up|present: QUEUE_MODE; where it is not set, redis, or for `present` what runs.
 choose_mode() {

@@ -78,7 +78,7 @@ demo() {
   up present
   say "sending ${DEMO_ORDERS} new orders"
   produce --orders $DEMO_ORDERS ${SEED:+--seed "$SEED"}
-  in_door orderly verify
+  in_producer orderly verify
   say "that was the demo in $mode mode. \`make demo\` sends new orders again; with SEED=7 it sends the same ones in either mode"
 }
 
@@ -148,7 +148,7 @@ write_token() {
   rm -f "$token"
   printf '%s' "$said" >"$token"
   chmod 444 "$token"
-  [ -z "$(containers "$(service "$(door)")")" ] || quietly compose rm --stop --force "$(door)"
+  [ -z "$(containers "$(service "$(producer_service)")")" ] || quietly compose rm --stop --force "$(producer_service)"
 }
 
 compose_token() { compose config --format json | sed -n 's/^ *"x-api-token": "\(.*\)",\{0,1\}$/\1/p'; }
@@ -205,19 +205,19 @@ last_words() {
 # Takes orders in and waits until they are settled; in redis mode by the workers that run already.
 produce() {
   [ "$mode" = local ] || set -- "$@" --workers 0
-  in_door orderly run "$@"
+  in_producer orderly run "$@"
 }
 
-in_door() {
+in_producer() {
   local terminal=-T
   if [ -t 0 ] && [ -t 1 ]; then terminal=; fi
-  compose exec $terminal "$(door)" "$@"
+  compose exec $terminal "$(producer_service)" "$@"
 }
 
 summary() {
   local ledger address
   ledger=$(compose config | awk '$1 == "LEDGER_URL:" {print $2; exit}')
-  address=$(compose port "$(door)" 8000)
+  address=$(compose port "$(producer_service)" 8000)
   say "up, and the sample is settled"
   if [ "$mode" = local ]; then
     echo "  mode     local: the whole pipeline in one container"
@@ -231,7 +231,7 @@ summary() {
   [ "$mode" = local ] || echo "           make scale N=4            four payment containers"
   echo "           make logs, make ps        what happens"
   echo "           make down                 stops it, and keeps the orders"
-  echo "           docker compose exec $(door) orderly status"
+  echo "           docker compose exec $(producer_service) orderly status"
 }
 
 # quietly COMMAND...: what it says is of interest on a terminal, or if it fails; and then without what

@@ -126,7 +126,7 @@ def main() -> None:
         "limit of two, the slow one held one place and the others took turns in the second.",
         "Each client has a process that waits for it alone. A process is dear, so there must be a "
         "limit; whom the server has not accepted yet, the system keeps waiting.",
-        "services/producer/batcher.py is a door with a limit, too: MAX_PENDING. "
+        "services/producer/batcher.py has a limit at its entrance, too: MAX_PENDING. "
         "services/pipeline/supervisor.py keeps a few workers for good, in place of one per order.",
     )
 

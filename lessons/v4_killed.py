@@ -123,9 +123,9 @@ def main() -> None:
         "each, the same kill cost nothing: the dead one's orders came again from the journal.",
         "A consumer waits in get() with the queue's reading lock in its hands. SIGKILL lets nobody "
         "put a lock back, so the others wait for a dead process.",
-        "shared/queue/local_queue.py is a lane per worker; services/pipeline/supervisor.py sees a "
-        "death and replaces both; services/pipeline/recovery.py nudges for what the journal still "
-        "has open.",
+        "shared/queue/local_queue.py has a queue per worker; services/pipeline/supervisor.py sees "
+        "a death and replaces both; services/pipeline/recovery.py nudges for what the journal "
+        "still has open.",
     )
 
 

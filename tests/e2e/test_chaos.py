@@ -198,12 +198,12 @@ def test_services_that_are_told_to_stop_end_well_and_in_time(stack: Stack) -> No
 
 
 def test_what_a_producer_accepted_is_paid_though_it_is_killed(redis_stack: Stack) -> None:
-    placed = [order(f"door-{number}", f"door-{number % 40}", 500) for number in range(4_000)]
+    placed = [order(f"made-{number}", f"made-{number % 40}", 500) for number in range(4_000)]
     answers = redis_stack.shop.bulk(lines(placed))
     assert {each["code"] for each in answers} == {202}
     assert redis_stack.compose("kill", "producer").code == 0
     empty_redis(redis_stack)
-    settled = "SELECT count(*) FROM outcomes WHERE order_id LIKE 'door-%'"
+    settled = "SELECT count(*) FROM outcomes WHERE order_id LIKE 'made-%'"
     eventually(lambda: redis_stack.query(settled) == [(4000,)], within=60, what="all is settled")
     redis_stack.start("producer")
     redis_stack.orderly.assert_serial()
@@ -214,9 +214,9 @@ def test_a_run_that_was_killed_goes_on_where_it_was(stack: Stack) -> None:
     before = settled(stack)
     with stack.run(*arguments, "--rate", str(RATE)) as run:
         eventually(lambda: settled(stack) > before + 500, within=60, what="a run under way")
-        assert stack.compose("kill", stack.door).code == 0
+        assert stack.compose("kill", stack.producer).code == 0
         run.communicate(timeout=30)
-    stack.start(stack.door)
+    stack.start(stack.producer)
     with stack.run(*arguments) as run:
         report = finish(run)
     assert report["created"] + report["duplicates"] == 2 * AT_LEAST

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from shared.settings import Settings
-from tests.support.stack import DOORS, SERVICES, Stack
+from tests.support.stack import PRODUCERS, SERVICES, Stack
 
 OWN = {
     *("QUEUE_MODE", "REDIS_URL", "LEDGER_URL"),
@@ -17,7 +17,7 @@ OWN = {
 }
 """What the stack decides, and not its user."""
 
-OF_THE_DOOR = {"HTTP_HOST", "HTTP_PORT", "HTTP_ALLOWED_HOSTS", "HTTP_KEEP_ALIVE"}
+OF_THE_PRODUCER = {"HTTP_HOST", "HTTP_PORT", "HTTP_ALLOWED_HOSTS", "HTTP_KEEP_ALIVE"}
 """What only a service with HTTP needs; host and port within the container are the image's."""
 
 IMAGES = {
@@ -52,7 +52,11 @@ def test_every_setting_of_the_host_reaches_the_services_that_use_it(mode: str) -
     for name, service in services["services"].items():
         if name in {"redis", "postgres"}:
             continue
-        mine = wanted - {"HTTP_HOST", "HTTP_PORT"} if name == DOORS[mode] else wanted - OF_THE_DOOR
+        mine = (
+            wanted - {"HTTP_HOST", "HTTP_PORT"}
+            if name == PRODUCERS[mode]
+            else wanted - OF_THE_PRODUCER
+        )
         given = service["environment"]
         assert {each for each in given if given[each] == f"of-the-host-{each}"} == mine
         assert given["QUEUE_MODE"] == mode
@@ -93,7 +97,10 @@ def test_a_check_ends_before_the_engine_loses_patience_with_it(mode: str) -> Non
 
 
 def test_both_modes_have_the_same_address() -> None:
-    ports = [config(mode, HTTP_PORT="8123")["services"][DOORS[mode]]["ports"] for mode in DOORS]
+    ports = [
+        config(mode, HTTP_PORT="8123")["services"][name]["ports"]
+        for mode, name in PRODUCERS.items()
+    ]
     assert ports[0] == ports[1]
     ((port,), _) = ports
     assert (port["host_ip"], port["published"], port["target"]) == ("127.0.0.1", "8123", 8000)

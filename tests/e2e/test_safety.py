@@ -66,10 +66,12 @@ def test_it_is_healthy_and_stays_up(owner: Stack, service: str) -> None:
 
 
 @EACH
-def test_only_the_door_is_published_and_on_this_machine_alone(owner: Stack, service: str) -> None:
+def test_only_the_producer_is_published_and_on_this_machine_alone(
+    owner: Stack, service: str
+) -> None:
     for each in owner.inspect(service):
         bindings = each["HostConfig"]["PortBindings"]
-        if service == owner.door:
+        if service == owner.producer:
             assert bindings == {"8000/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(owner.port)}]}
         else:
             assert bindings == {}
@@ -194,15 +196,16 @@ def test_the_files_of_passwords_are_for_their_owner_and_the_containers(redis_sta
 
 def test_the_image_has_what_it_needs_and_no_more(stack: Stack) -> None:
     look = "import sys; print(sys.prefix); import pip"
-    found = stack.python(stack.door, look)
+    found = stack.python(stack.producer, look)
     assert found.out == "/opt/orderly\n"
     assert "No module named 'pip'" in found.err
-    listed = stack.inside(stack.door, "sh", "-c", "ls -A /orderly /orderly/examples; ls /src").out
+    listing = "ls -A /orderly /orderly/examples; ls /src"
+    listed = stack.inside(stack.producer, "sh", "-c", listing).out
     assert "journey-orders.csv" in listed
     for name in ("tests", ".git", ".secrets", "Makefile", "shared"):
         assert name not in listed.split()
     where = "import shared; print(shared.__file__)"
-    assert stack.python(stack.door, where).out.startswith("/opt/orderly/lib/")
+    assert stack.python(stack.producer, where).out.startswith("/opt/orderly/lib/")
 
 
 def test_the_image_says_what_it_is(local_stack: Stack) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.dead_service import FAULTS, desk_of
+from tests.support.faulty import FAULTS, faulty_service
 from tests.support.orderly import Orderly
 from tests.support.scaled import Scaled
 from tests.support.server import TOKEN, Server
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="session")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A service that asks for a token, and goes by two more names."""
     orderly = Orderly(
-        tmp_path_factory.mktemp("guarded"),
+        tmp_path_factory.mktemp("token"),
         {
             "API_TOKEN": TOKEN,
             "PAYMENT_WORKERS": "1",
@@ -68,11 +68,11 @@ def any_shop(request: pytest.FixtureRequest) -> Server:
 
 
 @pytest.fixture(scope="session", params=["local", "redis"])
-def desk(
+def faulty(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
     """A service with orders of every status, whose gateway fails now and then, in each mode."""
-    folder = tmp_path_factory.mktemp("desk")
+    folder = tmp_path_factory.mktemp("dead")
     orderly = Orderly(folder, FAULTS)
     if request.param == "redis":
         database: Postgres = request.getfixturevalue("postgres")
@@ -80,7 +80,7 @@ def desk(
         url = database.new_database()
         orderly = Scaled(folder, FAULTS, ledger_url=url, redis_url=queue.url)
         orderly.start("pay")
-    with desk_of(orderly) as service:
+    with faulty_service(orderly) as service:
         yield service
 
 

@@ -18,17 +18,17 @@ KINDS = (
 )
 
 
-def test_every_kind_of_problem_is_described_where_its_type_says(guarded: Server) -> None:
+def test_every_kind_of_problem_is_described_where_its_type_says(secured: Server) -> None:
     for name in KINDS:
-        described = guarded.client.get(f"/problems/{name}").json()
+        described = secured.client.get(f"/problems/{name}").json()
         assert described["type"] == f"/problems/{name}"
         assert described["name"] == name
         assert 400 <= described["status"] < 600
         assert described["title"]
         assert described["remedy"]
-    documented = set(re.findall(r"/problems/([\w-]+)", guarded.client.get("/openapi.json").text))
+    documented = set(re.findall(r"/problems/([\w-]+)", secured.client.get("/openapi.json").text))
     assert documented <= set(KINDS)
-    problem_of(guarded.client.get("/problems/nothing"), 404, "not-found")
+    problem_of(secured.client.get("/problems/nothing"), 404, "not-found")
 
 
 class Links(HTMLParser):
@@ -42,8 +42,8 @@ class Links(HTMLParser):
         self.found += [value or "" for name, value in attrs if name in {"src", "href"}]
 
 
-def test_the_documents_load_nothing_from_elsewhere(guarded: Server) -> None:
-    page = guarded.client.get("/docs")
+def test_the_documents_load_nothing_from_elsewhere(secured: Server) -> None:
+    page = secured.client.get("/docs")
     assert page.headers["content-type"].startswith("text/html")
     policy = page.headers["content-security-policy"]
     rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
@@ -58,24 +58,24 @@ def test_the_documents_load_nothing_from_elsewhere(guarded: Server) -> None:
     assert len(local) >= 3
     for link in local:
         assert link.startswith("docs/")
-        asset = guarded.client.get(link)
+        asset = secured.client.get(link)
         assert asset.status_code == 200
         kind = "text/css" if link.endswith(".css") else "text/javascript"
         assert asset.headers["content-type"].startswith(kind)
-    assert "openapi.json" in guarded.client.get("/docs/start.js").text
+    assert "openapi.json" in secured.client.get("/docs/start.js").text
     for absent in ("/redoc", "/docs/../start.js", "/docs/%2e%2e%2fapp.py", "/docs/favicon.png"):
-        assert guarded.client.get(absent).status_code == 404
+        assert secured.client.get(absent).status_code == 404
 
 
-def test_the_examples_in_the_documents_work(guarded: Server) -> None:
-    paths = guarded.client.get("/openapi.json").json()["paths"]
+def test_the_examples_in_the_documents_work(secured: Server) -> None:
+    paths = secured.client.get("/openapi.json").json()["paths"]
     one = paths["/orders"]["post"]["requestBody"]["content"]["application/json"]
     for example in one["examples"].values():
-        response = guarded.place(example["value"], **BEARER)
+        response = secured.place(example["value"], **BEARER)
         assert response.status_code == 202, response.text
     many = paths["/orders/bulk"]["post"]["requestBody"]["content"]["application/x-ndjson"]
     written = many.get("example") or next(iter(many["examples"].values()))["value"]
-    response = guarded.client.post("/orders/bulk", content=written, headers=BEARER | NDJSON)
+    response = secured.client.post("/orders/bulk", content=written, headers=BEARER | NDJSON)
     found = [json.loads(line) for line in response.text.splitlines()]
     assert found
     assert {each["code"] for each in found} <= {200, 202}

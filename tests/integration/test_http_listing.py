@@ -6,26 +6,26 @@ from collections import Counter
 
 import pytest
 
-from tests.support.dead_service import DECIDED, listed, name, pages, place
 from tests.support.eventually import eventually
+from tests.support.faulty import DECIDED, listed, name, pages, place
 from tests.support.server import Server, problem_of
 
 
-def test_a_list_has_every_order_once_the_latest_first(desk: Server) -> None:
-    found = listed(desk, limit=500)
+def test_a_list_has_every_order_once_the_latest_first(faulty: Server) -> None:
+    found = listed(faulty, limit=500)
     ids = [each["order_id"] for each in found]
     assert len(set(ids)) == len(ids) >= DECIDED
-    assert set(ids) == {row[0] for row in desk.query("SELECT order_id FROM identities")}
+    assert set(ids) == {row[0] for row in faulty.query("SELECT order_id FROM identities")}
     times = [each["accepted_at"] for each in found]
     assert times == sorted(times, reverse=True)
     counted = Counter(each["status"] for each in found)
-    totals = desk.client.get("/status").json()
+    totals = faulty.client.get("/status").json()
     assert counted == {each: totals[each] for each in ("paid", "declined", "dead")}
 
 
-def test_what_a_list_says_of_an_order_is_its_story_in_short(desk: Server) -> None:
-    for each in listed(desk, customer_id="k-5"):
-        story = desk.client.get(f"/orders/{each['order_id']}").json()
+def test_what_a_list_says_of_an_order_is_its_story_in_short(faulty: Server) -> None:
+    for each in listed(faulty, customer_id="k-5"):
+        story = faulty.client.get(f"/orders/{each['order_id']}").json()
         for shared in ("status", "customer_id", "total", "currency", "partition", "number"):
             assert each[shared] == story[shared]
         assert each["attempts"] == story["attempts"]
@@ -36,9 +36,9 @@ def test_what_a_list_says_of_an_order_is_its_story_in_short(desk: Server) -> Non
 
 
 @pytest.mark.parametrize("limit", [1, 7, 30, 50])
-def test_pages_make_up_the_whole_list(desk: Server, limit: int) -> None:
-    whole = listed(desk, limit=500)
-    found = pages(desk, limit=limit)
+def test_pages_make_up_the_whole_list(faulty: Server, limit: int) -> None:
+    whole = listed(faulty, limit=500)
+    found = pages(faulty, limit=limit)
     assert [each for page in found for each in page] == whole
     assert {len(page) for page in found[:-1]} <= {limit}
     assert len(found[-1]) <= limit
@@ -46,39 +46,39 @@ def test_pages_make_up_the_whole_list(desk: Server, limit: int) -> None:
 
 @pytest.mark.parametrize("status", ["paid", "declined", "dead", "open"])
 @pytest.mark.parametrize("customer_id", [None, "k-0", "k-5", "nobody"])
-def test_a_list_can_be_narrowed(desk: Server, status: str, customer_id: str | None) -> None:
+def test_a_list_can_be_narrowed(faulty: Server, status: str, customer_id: str | None) -> None:
     wanted: dict[str, str | int] = {"status": status, "limit": 4}
     if customer_id is not None:
         wanted["customer_id"] = customer_id
     expected = [
         each
-        for each in listed(desk, limit=500)
+        for each in listed(faulty, limit=500)
         if each["status"] == status and customer_id in {None, each["customer_id"]}
     ]
-    assert listed(desk, **wanted) == expected
+    assert listed(faulty, **wanted) == expected
     assert bool(expected) == (status != "open" and customer_id != "nobody")
 
 
-def test_a_list_of_one_order_has_it_where_it_is_now(desk: Server) -> None:
-    for each in listed(desk, limit=500)[::20]:
-        assert listed(desk, order_id=each["order_id"]) == [each]
+def test_a_list_of_one_order_has_it_where_it_is_now(faulty: Server) -> None:
+    for each in listed(faulty, limit=500)[::20]:
+        assert listed(faulty, order_id=each["order_id"]) == [each]
         other = "open" if each["status"] == "paid" else "paid"
-        assert listed(desk, order_id=each["order_id"], status=other) == []
+        assert listed(faulty, order_id=each["order_id"], status=other) == []
     retried = name("moved", "dies", "lives")
-    assert place(desk, retried) == "dead"
-    (before,) = listed(desk, order_id=retried)
-    assert desk.client.post(f"/orders/{retried}/retry").status_code == 202
-    eventually(lambda: desk.status(retried) == "paid")
-    (after,) = listed(desk, order_id=retried)
+    assert place(faulty, retried) == "dead"
+    (before,) = listed(faulty, order_id=retried)
+    assert faulty.client.post(f"/orders/{retried}/retry").status_code == 202
+    eventually(lambda: faulty.status(retried) == "paid")
+    (after,) = listed(faulty, order_id=retried)
     assert after["number"] > before["number"]
-    assert listed(desk, order_id="nobody") == []
+    assert listed(faulty, order_id="nobody") == []
 
 
-def test_new_orders_do_not_disturb_who_turns_the_pages(desk: Server) -> None:
-    whole = listed(desk, limit=500)
-    first = desk.client.get("/orders", params={"limit": 40}).json()
-    place(desk, name("meanwhile", "lives"))
-    rest = desk.client.get("/orders", params={"limit": 500, "cursor": first["next"]}).json()
+def test_new_orders_do_not_disturb_who_turns_the_pages(faulty: Server) -> None:
+    whole = listed(faulty, limit=500)
+    first = faulty.client.get("/orders", params={"limit": 40}).json()
+    place(faulty, name("meanwhile", "lives"))
+    rest = faulty.client.get("/orders", params={"limit": 500, "cursor": first["next"]}).json()
     assert first["orders"] + rest["orders"] == whole
     assert rest["next"] is None
 
@@ -101,6 +101,6 @@ def test_new_orders_do_not_disturb_who_turns_the_pages(desk: Server) -> None:
         ("stauts=dead", "stauts"),
     ],
 )
-def test_a_parameter_that_cannot_be_meant_is_named(desk: Server, wanted: str, where: str) -> None:
-    document = problem_of(desk.client.get(f"/orders?{wanted}"), 422, "invalid-request")
+def test_a_parameter_that_cannot_be_meant_is_named(faulty: Server, wanted: str, where: str) -> None:
+    document = problem_of(faulty.client.get(f"/orders?{wanted}"), 422, "invalid-request")
     assert [error["where"] for error in document["errors"]] == [f"query.{where}"]

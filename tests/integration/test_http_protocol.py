@@ -13,8 +13,8 @@ from tests.support.server import BEARER, NDJSON, TOKEN, Server, lines, problem_o
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_a_wrong_method_is_told_all_the_right_ones(guarded: Server, path: str) -> None:
-    responses = {method: guarded.client.request(method, path, headers=BEARER) for method in METHODS}
+def test_a_wrong_method_is_told_all_the_right_ones(secured: Server, path: str) -> None:
+    responses = {method: secured.client.request(method, path, headers=BEARER) for method in METHODS}
     right = {method for method, each in responses.items() if each.status_code != 405}
     assert right
     for response in responses.values():
@@ -41,9 +41,9 @@ def test_a_wrong_method_is_told_all_the_right_ones(guarded: Server, path: str) -
     ids=range(10),
 )
 def test_what_is_no_http_is_refused_in_the_form_of_every_refusal(
-    guarded: Server, sent: bytes
+    secured: Server, sent: bytes
 ) -> None:
-    received = guarded.exchange(sent)
+    received = secured.exchange(sent)
     head, _, body = received.partition(b"\r\n\r\n")
     first, *rest = head.decode().split("\r\n")
     assert first.startswith("HTTP/1.1 400 ")
@@ -54,38 +54,38 @@ def test_what_is_no_http_is_refused_in_the_form_of_every_refusal(
     assert int(headers["content-length"]) == len(body)
     document = json.loads(body)
     assert (document["type"], document["status"]) == ("/problems/malformed-request", 400)
-    assert guarded.client.get("/healthz").status_code == 200
+    assert secured.client.get("/healthz").status_code == 200
 
 
-def test_the_log_names_requests_and_never_tells_what_is_in_them(guarded: Server) -> None:
+def test_the_log_names_requests_and_never_tells_what_is_in_them(secured: Server) -> None:
     secret = order("logged-1", "secret-customer")
     secret["items"] = [{"sku": "secret-sku", "quantity": 1, "unit_price": 77_123}]
     invalid = secret | {"currency": "secret-currency", "secret-field": "secret-value"}
-    guarded.place(secret, x_request_id="logged-a", **BEARER)
-    guarded.place(invalid, x_request_id="logged-b", **BEARER)
-    guarded.place(secret | {"customer_id": "secret-other"}, x_request_id="logged-c", **BEARER)
-    guarded.place(secret, x_request_id="logged-d", authorization="Bearer secret-guess")
-    guarded.client.post(
+    secured.place(secret, x_request_id="logged-a", **BEARER)
+    secured.place(invalid, x_request_id="logged-b", **BEARER)
+    secured.place(secret | {"customer_id": "secret-other"}, x_request_id="logged-c", **BEARER)
+    secured.place(secret, x_request_id="logged-d", authorization="Bearer secret-guess")
+    secured.client.post(
         "/orders/bulk",
         content=lines([secret, invalid]),
         headers=BEARER | NDJSON | {"x-request-id": "logged-e"},
     )
-    guarded.client.get(
+    secured.client.get(
         "/orders?customer_id=secret-customer&cursor=secret", headers={"x-request-id": "logged-f"}
     )
-    guarded.exchange(b"GET /secret line HTTP/1.1\r\n\r\n")
+    secured.exchange(b"GET /secret line HTTP/1.1\r\n\r\n")
     for name, status in zip("abcdef", (202, 422, 409, 401, 200, 422), strict=True):
-        (entry,) = eventually(lambda: guarded.logged(request_id=f"logged-{name}"))  # noqa: B023
+        (entry,) = eventually(lambda: secured.logged(request_id=f"logged-{name}"))  # noqa: B023
         assert (entry["event"], entry["status"]) == ("request", status)
         assert entry["path"] in {"/orders", "/orders/bulk"}
         assert entry["method"] in {"GET", "POST"}
         assert entry["ms"] > 0
         assert {"timestamp", "level", "service"} <= set(entry)
-    said = "".join(guarded.said)
+    said = "".join(secured.said)
     for word in ("secret", "77123", TOKEN, "Bearer"):
         assert word not in said
     # Its operator is told in plain lines; all else is JSON where no terminal is.
-    for each in guarded.said:
+    for each in secured.said:
         assert each.startswith(("{", "orderly: "))
 
 

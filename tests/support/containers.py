@@ -34,7 +34,7 @@ class ContainedOrderly(Orderly):
         """Run a command to its end, inside."""
         given = ["env", *map("=".join, environment.items())] if environment else []
         command = [*given, "orderly", *map(str, arguments)]
-        return self._stack.inside(self._stack.door, *command, stdin=stdin or b"", within=within)
+        return self._stack.inside(self._stack.producer, *command, stdin=stdin or b"", within=within)
 
     def final_state(self) -> FinalState:
         """Read outcomes and balances straight from the ledger's tables."""
@@ -77,5 +77,5 @@ class Shop(Server):
     @property
     def logs(self) -> list[dict[str, Any]]:
         """What it logged, parsed; not what it told its operator in plain lines."""
-        said = self._stack.compose("logs", "--no-log-prefix", self._stack.door).out
+        said = self._stack.compose("logs", "--no-log-prefix", self._stack.producer).out
         return [json.loads(line) for line in said.splitlines() if line.startswith("{")]

@@ -17,7 +17,7 @@ from tests.support.orderly import ROOT, Result
 if TYPE_CHECKING:
     from pathlib import Path
 
-DOORS = {"local": "local", "redis": "producer"}
+PRODUCERS = {"local": "local", "redis": "producer"}
 SERVICES = {
     "local": ("local",),
     "redis": ("redis", "postgres", "migrate", "producer", "payment"),
@@ -73,9 +73,9 @@ class Stack:
         return ROOT / ".secrets" / self.project
 
     @property
-    def door(self) -> str:
+    def producer(self) -> str:
         """The service that takes orders in."""
-        return DOORS[self.mode]
+        return PRODUCERS[self.mode]
 
     def up(self, **given: str) -> Result:
         """Run `make up`, which must succeed, and connect to what it says."""
@@ -119,7 +119,7 @@ class Stack:
         workers = [] if self.mode == "local" else ["--workers", "0"]
         return subprocess.Popen(
             [
-                *(*self._compose, "exec", "-T", self.door),
+                *(*self._compose, "exec", "-T", self.producer),
                 *("orderly", "run", *arguments, *workers, "--json"),
             ],
             cwd=ROOT,
@@ -144,7 +144,7 @@ class Stack:
     def query(self, statement: str) -> list[tuple[Any, ...]]:
         """Ask the ledger's database, which only its container can."""
         if self.mode == "local":
-            asked = self._ask((self.door, "python", "-c", _SQLITE), statement)
+            asked = self._ask((self.producer, "python", "-c", _SQLITE), statement)
             return [tuple(row) for row in asked]
         asked = self._ask(("postgres", *_PSQL), _AS_JSON.format(statement))
         return [tuple(row.values()) for row in asked]

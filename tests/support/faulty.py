@@ -40,7 +40,7 @@ def name(prefix: str, *fate: str) -> str:
 
 
 @contextmanager
-def desk_of(orderly: Orderly) -> Iterator[Server]:
+def faulty_service(orderly: Orderly) -> Iterator[Server]:
     """Start a service with orders of every status; the gateway fails as `FAULTS` says."""
     service = Server(orderly)
     try:
