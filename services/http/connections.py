@@ -13,6 +13,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from typing_extensions import override
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from services.http.connection_limits import PACE_BYTES, STILL_SECONDS, Pace
@@ -101,29 +102,35 @@ class _Connection(HttpToolsProtocol):
         self._is_in_head = self._is_in_body = False
         self._held = b""
 
+    @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._all.add(self)
 
+    @override
     def connection_lost(self, exc: Exception | None) -> None:
         self._all.discard(self)
         super().connection_lost(exc)
 
+    @override
     def on_message_begin(self) -> None:
         self._is_in_head, self._head_bytes = True, 0
         self._head_at = time.monotonic()
         super().on_message_begin()
 
+    @override
     def on_headers_complete(self) -> None:
         self._is_in_head, self._is_in_body = False, True
         self._sending.restart(time.monotonic())
         super().on_headers_complete()
         self.headers = _NO_TRAILERS  # type: ignore[assignment]
 
+    @override
     def on_message_complete(self) -> None:
         self._is_in_body = False
         super().on_message_complete()
 
+    @override
     def on_response_complete(self) -> None:
         self._answered_at = time.monotonic()
         super().on_response_complete()
@@ -133,6 +140,7 @@ class _Connection(HttpToolsProtocol):
             self.flow.pause_reading()
             self.loop.call_soon(self._feed_held)
 
+    @override
     def data_received(self, data: bytes) -> None:
         self._sending.move(time.monotonic(), len(data))
         if len(data) <= _SLICE_BYTES and not self._held and not self.pipeline:
@@ -141,10 +149,12 @@ class _Connection(HttpToolsProtocol):
         self._held += data
         self._feed_held()
 
+    @override
     def resume_writing(self) -> None:
         self._reading.move(time.monotonic(), PACE_BYTES)
         super().resume_writing()
 
+    @override
     def send_400_response(self, msg: str) -> None:
         self._refuse(Problem("malformed-request", msg))
 

@@ -12,6 +12,7 @@ import threading
 from typing import TYPE_CHECKING
 
 import uvicorn
+from typing_extensions import override
 
 from services.http.connections import Connections
 from shared.errors import ConfigurationError
@@ -143,6 +144,7 @@ class HttpServer:
 class _Forward(logging.Handler):
     """Hands uvicorn's warnings to our log; what it says otherwise is ours to say."""
 
+    @override
     def emit(self, record: logging.LogRecord) -> None:
         log.warning("server", message=record.getMessage())
 

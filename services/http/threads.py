@@ -7,6 +7,8 @@ import threading
 from concurrent.futures import Executor, Future
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from typing_extensions import override
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -30,13 +32,15 @@ class Threads(Executor):
         for number in range(count):
             threading.Thread(target=self._run, name=f"{name}-{number}", daemon=True).start()
 
+    @override
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Have something done; the future tells what came of it."""
         future: Future[T] = Future()
         self._tasks.put((future, lambda: fn(*args, **kwargs)))
         return future
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002  as the base class has it
+    @override
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Let the threads go, as soon as they have done what they were given; wait for none."""
         del wait, cancel_futures
         for _ in range(self._count):

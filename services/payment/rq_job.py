@@ -12,6 +12,7 @@ from rq.exceptions import NoSuchJobError
 from rq.job import JOB_ID_PATTERN, JobStatus
 from rq.results import Result
 from rq.utils import current_timestamp, now, utcformat
+from typing_extensions import override
 
 from services.payment.next_batch import Delivery
 from shared.logs import Logger
@@ -48,6 +49,7 @@ class PaymentJob(ClosedJob):
     """A closed job at the end where it is run."""
 
     @property
+    @override
     def func(self) -> Callable[[str], None]:
         """The one function there is; nothing is looked up by name."""
         return settle_batch

@@ -21,6 +21,7 @@ from rq.suspension import is_suspended
 from rq.timeouts import BaseDeathPenalty
 from rq.utils import now
 from rq.worker_registration import clean_worker_registry, register
+from typing_extensions import override
 
 from services.payment.consumer import IDLE_SECONDS, worker_name
 from services.payment.rq_job import PaymentJob, PaymentQueue, at_work
@@ -109,9 +110,11 @@ def _hear(controls: Controls, pause: threading.Event) -> None:
 class _NoDeathPenalty(BaseDeathPenalty):
     """RQ's time-out would raise in the middle of a settlement; the supervisor watches instead."""
 
+    @override
     def setup_death_penalty(self) -> None:
         pass
 
+    @override
     def cancel_death_penalty(self) -> None:
         pass
 
@@ -150,11 +153,13 @@ class PaymentWorker(SimpleWorker):
         self._kept_up_at = 0.0
         self._left_behind: set[bytes] = set()
 
-    def _set_connection(self, connection: Any) -> Any:  # noqa: ANN401  of one server, or a cluster
+    @override
+    def _set_connection(self, connection: Any) -> Any:
         """It has its time-outs."""
         return connection
 
-    def _set_ip_address(self, connection: Any) -> None:  # noqa: ANN401
+    @override
+    def _set_ip_address(self, connection: Any) -> None:
         """Tell who this is, where a connection is one, and it may."""
         self.ip_address = "unknown"
         if not is_loose(connection):
@@ -162,25 +167,31 @@ class PaymentWorker(SimpleWorker):
                 connection.client_setname(self.name)
                 self.ip_address = str(connection.client_info()["addr"])
 
-    def bootstrap(self, *_: Any, **__: Any) -> None:  # noqa: ANN401
+    @override
+    def bootstrap(self, *_: Any, **__: Any) -> None:
         """Register; set up no logs of RQ's own, and subscribe to no commands."""
         self.register_birth()  # type: ignore[no-untyped-call]
 
+    @override
     def _install_signal_handlers(self) -> None:
         """None: work() has its own."""
 
-    def check_for_suspension(self, burst: bool) -> None:  # noqa: FBT001
+    @override
+    def check_for_suspension(self, burst: bool) -> None:
         """Done where jobs are taken, so that a worker that waits shows that it is alive."""
 
-    def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:  # noqa: ANN401
+    @override
+    def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
         """Only with other commands: upkeep does it now and then."""
         if pipeline is not None:
             super().heartbeat(timeout, pipeline)
 
-    def get_heartbeat_ttl(self, job: Job, working_time: float = 0.0) -> int:  # noqa: ARG002
+    @override
+    def get_heartbeat_ttl(self, job: Job, working_time: float = 0.0) -> int:
         """Seconds after which RQ takes the job at hand for abandoned."""
         return JOB_TIMEOUT
 
+    @override
     def dequeue_job_and_maintain_ttl(
         self, timeout: int | None, max_idle_time: int | None = None
     ) -> tuple[Job, Queue] | None:
@@ -214,6 +225,7 @@ class PaymentWorker(SimpleWorker):
         job: Job | None = queue.take(self._consumer.schedule.wait(IDLE_SECONDS))
         return job
 
+    @override
     def execute_job(self, job: Job, queue: Queue) -> None:
         """Settle what a job points to. If Redis goes meanwhile, the journal knows what is left."""
         try:
@@ -224,6 +236,7 @@ class PaymentWorker(SimpleWorker):
             self._outage.after(error)
         self._outage.after_mishap()
 
+    @override
     def perform_job(self, job: Job, queue: Queue, execution: Execution) -> bool:
         """Run a job, and leave nothing of it behind in Redis unless it is refused."""
         self.prepare_job_execution(job, remove_from_intermediate_queue=True)
@@ -292,6 +305,7 @@ class PaymentWorker(SimpleWorker):
 class _Forward(logging.Handler):
     """Says in our log what RQ says in its own."""
 
+    @override
     def emit(self, record: logging.LogRecord) -> None:
         log.warning("rq", message=record.getMessage())
 

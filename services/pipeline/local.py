@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 from services.payment.pause import Pause
 from services.payment.worker import Assignment
 from services.pipeline.base import STOP_SECONDS, Pipeline
@@ -33,33 +35,38 @@ class LocalPipeline(Pipeline):
         self._pause = Pause(self.supervisor.context.RawValue("b", 0))
         self.queue = LocalQueue(self.supervisor.context, ledger.ledger_id, settings.payment_workers)
 
-    def worker_stats(self, connection: sa.Connection | None) -> WorkerStats:  # noqa: ARG002
+    @override
+    def worker_stats(self, connection: sa.Connection | None) -> WorkerStats:
         """Sum up this process tree's workers."""
         return WorkerStats.of(self.supervisor.workers, self._entries())
 
     @property
+    @override
     def is_paused(self) -> bool:
-        """See the base class."""
         return self._pause.is_on
 
+    @override
     def pause(self, *, is_wanted: bool) -> None:
-        """See the base class. Workers that come later share the flag, too."""
+        # Workers that come later share the flag, too.
         self._pause.set(is_on=is_wanted)
 
+    @override
     def kill_worker(self, name: str | None) -> bool:
-        """See the base class. Of several one that is settling is the most interesting."""
+        # Of several one that is settling is the most interesting.
         entries = [entry for entry in self._entries() if name in {None, entry.worker}]
         entries.sort(key=lambda entry: entry.state != "settling")
         for entry in entries[:1]:
             self.supervisor.condemn(entry.pid)
         return bool(entries)
 
+    @override
     def _start_worker(self, slot: int, heartbeat: Heartbeat) -> SpawnProcess:
         deliveries = self.queue.renew(slot)
         return self.supervisor.employ(
             slot, Assignment(self._settings, heartbeat, deliveries, self._niceness, self._pause)
         )
 
+    @override
     def _dismiss(self, deadline: float) -> None:
         """Join the queues, so that nothing is left in them; then send the end marks."""
         self.queue.join(STOP_SECONDS)
@@ -67,6 +74,7 @@ class LocalPipeline(Pipeline):
         while waiting and time.monotonic() < deadline:
             waiting -= {slot for slot in waiting if self.queue.finish(slot)}
 
+    @override
     def partitions_of(self, slot: int) -> range:
-        """See the base class. A worker has its own, for as long as the pipeline lasts."""
+        # A worker has its own, for as long as the pipeline lasts.
         return range(slot, self._ledger.partitions, self._settings.payment_workers)

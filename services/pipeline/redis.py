@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 from services.payment.worker import Assignment
 from services.pipeline.base import Pipeline
 from services.pipeline.worker_stats import WorkerStats
@@ -38,8 +40,9 @@ class ScaledPipeline(Pipeline):
         self.queue = RedisQueue(url, ledger.ledger_id, password_file)
         self._controls = Controls(url, ledger.ledger_id, password_file)
 
+    @override
     def start(self) -> None:
-        """See the base class.
+        """Start it, once Redis has been asked how it is.
 
         Raises:
             QueueUnavailable: Redis refuses what will not pass.
@@ -48,30 +51,34 @@ class ScaledPipeline(Pipeline):
         super().start()
         self.queue.watch()
 
+    @override
     def watch(self, timeout: float) -> None:
-        """See the base class.
+        """Supervise, and look whether there is hope of Redis.
 
         Raises:
             QueueUnavailable: Redis was never well.
+            WorkersFailed: Workers end before they are ready.
         """
         super().watch(timeout)
         self.queue.check()
 
+    @override
     def worker_stats(self, connection: sa.Connection | None) -> WorkerStats | None:
         """Sum up all workers that have been reported, wherever they run."""
         return None if connection is None else WorkerStats.reported(reported(connection))
 
     @property
+    @override
     def is_paused(self) -> bool:
-        """See the base class. It is asked only where somebody could have paused them."""
+        # Redis is asked only where somebody could have paused them.
         return self._settings.chaos and self._controls.is_paused()
 
+    @override
     def pause(self, *, is_wanted: bool) -> None:
-        """See the base class."""
         self._controls.pause(is_wanted=is_wanted)
 
+    @override
     def kill_worker(self, name: str | None) -> bool:
-        """See the base class."""
         there = {entry.worker for entry in self._ledger.database.ask(present)}
         if not there or name not in {None, *there}:
             return False
@@ -79,18 +86,21 @@ class ScaledPipeline(Pipeline):
         return True
 
     @property
+    @override
     def queue_trouble(self) -> str | None:
-        """See the base class."""
         return self.queue.trouble
 
+    @override
     def _start_worker(self, slot: int, heartbeat: Heartbeat) -> SpawnProcess:
         return self.supervisor.employ(
             slot, Assignment(self._settings, heartbeat, niceness=self._niceness)
         )
 
-    def _dismiss(self, deadline: float) -> None:  # noqa: ARG002
+    @override
+    def _dismiss(self, deadline: float) -> None:
         """Have the workers take no more jobs; what they leave is for others, or for later."""
         self.supervisor.terminate()
 
+    @override
     def partitions_of(self, slot: int) -> None:
-        """See the base class. Any worker takes messages of any partition."""
+        """None: any worker takes messages of any partition."""

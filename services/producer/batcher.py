@@ -52,12 +52,12 @@ class Batcher:
 
     @property
     def rejected(self) -> int:
-        """See the attributes."""
+        """Orders that were refused, one way or the other."""
         return self._rejects.count
 
     @property
     def received(self) -> int:
-        """See the attributes."""
+        """Orders read so far."""
         return self.created + self.duplicates + self.rejected
 
     def consume(self, source: Source, on_verdict: OnVerdict | None = None) -> bool:

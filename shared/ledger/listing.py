@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import sqlalchemy as sa
+from typing_extensions import override
 
 from shared import clock
 from shared.ledger.database.tables import cursors, identities, journal, outcomes
@@ -32,6 +33,7 @@ class PageCursor(NamedTuple):
     partition: int
     number: int
 
+    @override
     def __str__(self) -> str:
         return f"{self.accepted_at}-{self.partition}-{self.number}"
 

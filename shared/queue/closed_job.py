@@ -15,6 +15,7 @@ from rq.exceptions import NoSuchJobError
 from rq.job import Job, JobStatus
 from rq.serializers import JSONSerializer
 from rq.utils import decode_redis_hash
+from typing_extensions import override
 
 from shared.texts import legible, of_error, shown
 
@@ -65,6 +66,7 @@ class ClosedJob(Job):
         del serializer
         super().__init__(id, connection, JSONSerializer)
 
+    @override
     def restore(self, raw_data: dict[bytes | str, Any]) -> None:
         """Become what a hash in Redis says, if that is one of our jobs.
 
@@ -84,6 +86,7 @@ class ClosedJob(Job):
         self.retry_intervals = None  # at once: nobody here moves jobs that wait for their time
 
     @property
+    @override
     def func(self) -> Callable[[str], None]:
         """Nothing: this end calls no function."""
         raise Refused("this process runs no jobs")

@@ -13,6 +13,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from typing_extensions import override
+
 from shared.errors import QueueUnavailable
 from shared.queue.port import Deliveries, EndOfQueue, OrderQueue
 from shared.schema import encode_nudge
@@ -42,6 +44,7 @@ class LocalDeliveries(Deliveries):
         self._taken = taken
         self._done = done
 
+    @override
     def receive(self, timeout: float) -> bytes | None:
         """Take the next message from the pipe."""
         try:
@@ -55,6 +58,7 @@ class LocalDeliveries(Deliveries):
             raise EndOfQueue
         return message
 
+    @override
     def done(self) -> None:
         """Count it as done, for ``join`` and for ``depth``."""
         self._queue.task_done()
@@ -152,8 +156,8 @@ class LocalQueue(OrderQueue):
         self._queues[worker] = fresh = _WorkerQueue(self._context)
         return LocalDeliveries(fresh.queue, fresh.taken, fresh.done)
 
+    @override
     def put(self, messages: Iterable[Message]) -> None:
-        """See the port."""
         for partition, body in messages:
             own = self._queue_of(partition)
             with own.lock:
@@ -163,16 +167,16 @@ class LocalQueue(OrderQueue):
                 if not own.send(partition, body):
                     own.owed.add(partition)
 
+    @override
     def nudge(self, partitions: Iterable[int]) -> None:
-        """See the port."""
         for partition in partitions:
             own = self._queue_of(partition)
             with own.lock:
                 own.owed.add(partition)
         self.flush()
 
+    @override
     def flush(self) -> None:
-        """See the port."""
         for own in self._queues:
             with own.lock:
                 for partition in sorted(own.owed):
@@ -181,8 +185,8 @@ class LocalQueue(OrderQueue):
                         break
                     own.owed.discard(partition)
 
+    @override
     def depth(self) -> int:
-        """See the port."""
         return sum(max(0, own.sent - own.done.value) + len(own.owed) for own in self._queues)
 
     def finish(self, worker: int) -> bool:
@@ -191,8 +195,9 @@ class LocalQueue(OrderQueue):
         with own.lock:
             return own.offer(_END)
 
+    @override
     def join(self, timeout: float) -> bool:
-        """See the port. ``JoinableQueue.join`` has no time-out, so helpers wait in its place."""
+        # JoinableQueue.join() has no time-out, so helpers wait in its place.
         deadline = time.monotonic() + timeout
         helpers = [threading.Thread(target=own.join, daemon=True) for own in self._queues]
         for helper in helpers:
@@ -201,8 +206,8 @@ class LocalQueue(OrderQueue):
             helper.join(max(0.0, deadline - time.monotonic()))
         return not any(helper.is_alive() for helper in helpers)
 
+    @override
     def close(self) -> None:
-        """See the port."""
         for own in self._queues:
             own.discard()
 

@@ -17,6 +17,7 @@ from redis.credentials import CredentialProvider
 from redis.exceptions import AskError, ClusterCrossSlotError, ReadOnlyError, RedisError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
+from typing_extensions import override
 
 from shared.passwords import PasswordFile
 from shared.redis_urls import RedisUrl, parse_redis_url
@@ -186,6 +187,7 @@ class _FromFile(CredentialProvider):
         self._username = username
         self._password = PasswordFile(path, password)
 
+    @override
     def get_credentials(self) -> tuple[str] | tuple[str, str]:
         """Return what to show at the entrance."""
         password = self._password.read()

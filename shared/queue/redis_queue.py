@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
+from typing_extensions import override
 
 from shared.errors import QueueUnavailable
 from shared.logs import Logger
@@ -77,8 +78,8 @@ class RedisQueue(OrderQueue):
             self._see,
         )
 
+    @override
     def put(self, messages: Iterable[Message]) -> None:
-        """See the port."""
         with self._lock:
             # Where a nudge is owed the journal will be read anyway.
             wanted = [each for each in messages if each.partition not in self._owed]
@@ -91,14 +92,14 @@ class RedisQueue(OrderQueue):
         finally:
             self._sending.release()
 
+    @override
     def nudge(self, partitions: Iterable[int]) -> None:
-        """See the port."""
         with self._lock:
             self._owed.update(partitions)
         self.flush()
 
+    @override
     def flush(self) -> None:
-        """See the port."""
         if not self._owed or not self._sending.acquire(blocking=False):
             return
         try:
@@ -108,8 +109,9 @@ class RedisQueue(OrderQueue):
         finally:
             self._sending.release()
 
+    @override
     def depth(self) -> int:
-        """See the port; 0 while Redis is away."""
+        # 0 while Redis is away.
         if self._backoff.seconds:
             return 0
         try:
@@ -117,8 +119,9 @@ class RedisQueue(OrderQueue):
         except Exception:  # noqa: BLE001  whatever a server or a proxy makes of it: others report it
             return 0
 
+    @override
     def join(self, timeout: float) -> bool:
-        """See the port. Redis tells nobody when a queue is empty, so it is asked."""
+        # Redis tells nobody when a queue is empty, so it is asked.
         deadline = time.monotonic() + timeout
         while self._owed or self.depth():
             if time.monotonic() > deadline:
@@ -127,8 +130,9 @@ class RedisQueue(OrderQueue):
             self.flush()
         return True
 
+    @override
     def close(self) -> None:
-        """See the port. What is in Redis stays there, for the workers elsewhere."""
+        # What is in Redis stays there, for the workers elsewhere.
         self._monitor.stop()
         self._connection.close()
 

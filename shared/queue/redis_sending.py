@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rq import Queue, Retry
 from rq.serializers import JSONSerializer
+from typing_extensions import override
 
 from shared.queue.closed_job import FAILURE_TTL, FUNCTION, JOB_TIMEOUT, REDELIVERIES, ClosedJob
 from shared.queue.redis_connection import is_loose
@@ -84,6 +85,7 @@ class _Saving(Queue):
         )
         self.redis_server_version = queue.get_redis_server_version()
 
+    @override
     def push_job_id(self, *_: object, **__: object) -> None:
         """Push nothing."""
 

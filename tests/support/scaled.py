@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import redis
+from typing_extensions import override
 
 from shared.environment import load_settings
 from shared.ledger.ledger import open_ledger
@@ -47,12 +48,13 @@ class Scaled(Orderly):
         # Not in place: what was given may be a module's constant.
         self.environment = {**self.environment, "QUEUE_MODE": "redis", **urls, **QUICK}
 
+    @override
     def close(self) -> None:
-        """See the base class."""
         super().close()
         if self._connection is not None:
             self._connection.close()
 
+    @override
     def final_state(self) -> FinalState:
         """Read outcomes and balances straight from the ledger's tables."""
         ledger = open_ledger(load_settings(ledger_url=self.ledger_url), create=False)
@@ -69,6 +71,7 @@ class Scaled(Orderly):
         """Connect to the ledger's database."""
         return psycopg.connect(self.ledger_url, **options)
 
+    @override
     def query(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """Ask the ledger's database, beside the services; nothing while it is away or unmade."""
         try:

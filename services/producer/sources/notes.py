@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing_extensions import override
+
 _SHOWN = 10
 _LEFT_OUT = {
     "header": "the header of a joined file",
@@ -25,6 +27,7 @@ class _Some:
         if len(self._shown) < _SHOWN:
             self._shown.append(thing)
 
+    @override
     def __str__(self) -> str:
         more = self.count - len(self._shown)
         return ", ".join(map(str, self._shown)) + (f" and {more:,} more" if more else "")

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from typing_extensions import override
+
 if TYPE_CHECKING:
     from shared.errors import Reason
     from shared.schema import Order
@@ -76,6 +78,7 @@ class CutOff(Exception):
         self.why = why
         self.line = line
 
+    @override
     def __str__(self) -> str:
         """What was found, and what can be done."""
         remedy = next((what for sign, what in _REMEDIES.items() if sign in self.why), None)

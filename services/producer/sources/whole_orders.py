@@ -10,6 +10,8 @@ from __future__ import annotations
 from contextlib import closing
 from typing import TYPE_CHECKING, Protocol
 
+from typing_extensions import override
+
 from services.producer.sources.seen_ids import SeenIds
 from services.producer.sources.source import Accepted, Rejected
 from shared.errors import Reason
@@ -35,7 +37,7 @@ class Guard(Protocol):
         """Have an id refused that stands where nobody can tell whether it is one."""
 
 
-class LookedThrough:
+class LookedThrough(Guard):
     """For a file whose ids are known.
 
     Args:
@@ -46,8 +48,9 @@ class LookedThrough:
         self._lines_apart = lines
         self._told: set[str] = set()
 
+    @override
     def check(self, found: Accepted | Rejected, order_id: str) -> Iterable[Accepted | Rejected]:
-        """See the protocol. Such an order is refused once, where it begins."""
+        # It is refused once, where it begins.
         lines = self._lines_apart.get(order_id)
         if lines is None:
             return (found,)
@@ -58,11 +61,12 @@ class LookedThrough:
         others = found.reasons if isinstance(found, Rejected) else []
         return (Rejected(found.source_line, order_id[:ID_LENGTH] or None, [apart, *others]),)
 
+    @override
     def spoil(self, order_id: str) -> None:
-        """See the protocol. They were counted when the file was looked through."""
+        """Do nothing: they were counted when the file was looked through."""
 
 
-class Remembered:
+class Remembered(Guard):
     """For a pipe: remembers the ids that have come, by what became of them."""
 
     def __init__(self, notes: Notes) -> None:
@@ -70,8 +74,9 @@ class Remembered:
         self._accepted = SeenIds()
         self._rejected = SeenIds()
 
+    @override
     def check(self, found: Accepted | Rejected, order_id: str) -> Iterable[Accepted | Rejected]:
-        """See the protocol. Every part after the first is refused."""
+        # Every part after the first is refused.
         if order_id in self._rejected:
             if isinstance(found, Accepted):
                 found = Rejected(found.source_line, found.order.order_id, [REJECTED_BEFORE])
@@ -87,8 +92,8 @@ class Remembered:
             self._rejected.add(order_id)
         return (found,)
 
+    @override
     def spoil(self, order_id: str) -> None:
-        """See the protocol."""
         if order_id:
             self._rejected.add(order_id)
 

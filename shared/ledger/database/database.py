@@ -14,7 +14,7 @@ from shared.errors import (
     LedgerUnavailable,
     LedgerUncertain,
 )
-from shared.ledger.database.backend import BUSY_SECONDS, Trouble
+from shared.ledger.database.backend import BUSY_SECONDS, Backend, Trouble
 from shared.ledger.database.sqlite import SqliteBackend
 
 if TYPE_CHECKING:

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
+from typing_extensions import override
 
 from shared.errors import LedgerUnavailable
 from shared.ledger.database import tables
-from shared.ledger.database.backend import BUSY_SECONDS, Trouble
+from shared.ledger.database.backend import BUSY_SECONDS, Backend, Trouble
 from shared.ledger.database.postgres_arrays import Array, as_array, name_of, with_arrays
 from shared.ledger.database.postgres_errors import diagnose, has_refused, hide_rows, remedy
 from shared.ledger.database.postgres_session import (
@@ -45,7 +46,7 @@ _POLL_SECONDS = 0.25
 _INDEXES = [str(index.name) for table in tables.metadata.tables.values() for index in table.indexes]
 
 
-class PostgresBackend:
+class PostgresBackend(Backend):
     """One database, any number of writers that wait for each other's rows.
 
     Args:
@@ -82,8 +83,8 @@ class PostgresBackend:
         self._is_recognised = False
         self._compiled: dict[tuple[sa.Insert, tuple[str, ...]], str] = {}
 
+    @override
     def create_engines(self) -> tuple[sa.Engine, sa.Engine]:
-        """See the port."""
         reader = self._create_engine(READING, pool_size=8, is_for_reading=True)
         return reader, self._create_engine(WRITING, pool_size=4)
 
@@ -145,25 +146,29 @@ class PostgresBackend:
         known = self._parameters
         return known if self._password is None else known | {"password": self._password.read()}
 
+    @override
     def hurry(self) -> None:
-        """See the port."""
         self._patience = 0.0
 
+    @override
     def exists(self) -> bool:
-        """See the port: whoever reads it next is told what is wrong."""
+        # Whoever reads it next is told what is wrong.
         return True
 
+    @override
     def making(self, is_made: Callable[[], bool], make: Callable[[], None]) -> None:
-        """See the port. Who makes one excludes the others in its transaction."""
+        # Who makes one excludes the others in its transaction.
         if not is_made():
             make()
 
+    @override
     def exclude_makers(self, connection: sa.Connection) -> None:
-        """See the port. Until the transaction ends, since a pooler may lend the session on."""
+        # Until the transaction ends, since a pooler may lend the session on.
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MAKING})")
 
+    @override
     def in_the_way(self, connection: sa.Connection) -> str | None:
-        """See the port. Others may have tables here, if they have other names."""
+        # Others may have tables here, if they have other names.
         schema = connection.exec_driver_sql("SELECT current_schema()").scalar()
         if schema is None:
             return "the search_path names no schema that there is"
@@ -178,10 +183,12 @@ class PostgresBackend:
         return f"the schema {schema} holds other tables, one with a name of the ledger's: {found}"
 
     @contextmanager
+    @override
     def writing(self) -> Iterator[None]:
-        """See the port: writers wait for rows, not for turns."""
+        # Writers wait for rows, not for turns.
         yield
 
+    @override
     def set_aside(self, close: Callable[[], None]) -> str | None:
         """Move the ledger's tables, and nobody else's, into a schema of their own."""
         close()
@@ -218,10 +225,11 @@ class PostgresBackend:
                 connection.execute(f"ALTER TABLE {table} SET SCHEMA {aside}".encode())
         return f"in the schema {aside}"
 
+    @override
     def beside(self, suffix: str) -> Path:
-        """See the port."""
         return Path("var", f"{self._parameters.get('dbname')}-{suffix}").absolute()
 
+    @override
     def write_rows(
         self,
         connection: sa.Connection,
@@ -229,7 +237,7 @@ class PostgresBackend:
         columns: tuple[str, ...],
         rows: list[tuple[Any, ...]],
     ) -> int:
-        """See the port: one statement with an array for each column."""
+        # One statement with an array for each column.
         if not rows:
             return 0
         statement = self._compiled.get((insert, columns))
@@ -239,23 +247,24 @@ class PostgresBackend:
         return connection.exec_driver_sql(statement, arrays).rowcount
 
     @staticmethod
+    @override
     def bind_list(values: list[Any]) -> str:
-        """See the port."""
         return as_array(tuple(values))
 
     @staticmethod
+    @override
     def any_of(column: sa.ColumnElement[Any], parameter: str) -> sa.ColumnElement[bool]:
-        """See the port."""
         values: Any = sa.bindparam(parameter, type_=Array(name_of(column.type)))
         return column == sa.func.any(values)
 
     @staticmethod
+    @override
     def contains(column: sa.ColumnElement[Any], value: bytes) -> sa.ColumnElement[bool]:
-        """See the port."""
         return sa.func.position(sa.literal(value, sa.LargeBinary).op("IN")(column)) > 0
 
+    @override
     def recognise(self) -> None:
-        """See the port. A server has no file that could be looked at, and is asked for the id."""
+        # A server has no file that could be looked at, and is asked for the id.
         self._is_recognised = True
 
     def _begin_writing(self, connection: sa.Connection) -> None:
@@ -266,24 +275,26 @@ class PostgresBackend:
         begin(connection, "; SELECT ledger_id FROM ledger" if self._is_recognised else "")
 
     @staticmethod
+    @override
     def close(*engines: sa.Engine) -> None:
-        """See the port."""
         for engine in engines:
             engine.dispose()
 
     @staticmethod
+    @override
     def gone() -> str | None:
-        """See the port. What is in place of it is found out by its id."""
+        # What is in place of it is found out by its id.
         return None
 
     @staticmethod
+    @override
     def read_identity(connection: sa.Connection) -> str | None:
-        """See the port. It was read as the transaction began."""
+        # It was read as the transaction began.
         found: str | None = connection.info["ledger_id"]
         return found
 
     @staticmethod
+    @override
     def interrupt(driver: psycopg.Connection[Any]) -> None:
-        """See the port."""
         with suppress(psycopg.Error):  # it was closed, or the server is away
             driver.cancel_safe(timeout=1.0)

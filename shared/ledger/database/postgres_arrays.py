@@ -7,6 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
+from typing_extensions import override
 
 _DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
 
@@ -20,6 +21,7 @@ class Array(sa.types.UserDefinedType[str]):
     def __init__(self, of: str) -> None:
         self.of = of
 
+    @override
     def get_col_spec(self, **_: object) -> str:
         """Its name in SQL."""
         return f"{self.of}[]"

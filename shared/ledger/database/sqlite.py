@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
+from typing_extensions import override
 
 from shared.errors import LedgerUnavailable
-from shared.ledger.database.backend import BUSY_SECONDS, REFUSES, Trouble
+from shared.ledger.database.backend import BUSY_SECONDS, REFUSES, Backend, Trouble
 from shared.ledger.database.file_lock import file_lock
 from shared.ledger.database.sqlite_files import Files
 from shared.texts import said
@@ -55,7 +56,7 @@ _OF_THE_DATA = (
 )
 
 
-class SqliteBackend:
+class SqliteBackend(Backend):
     """One file, one writer at a time, any number of readers of a snapshot.
 
     Args:
@@ -76,8 +77,9 @@ class SqliteBackend:
         self._files = Files(self.path)
         self._opened: set[sqlite3.Connection] = set()
 
+    @override
     def create_engines(self) -> tuple[sa.Engine, sa.Engine]:
-        """See the port. One engine, whose transactions begin as they are told."""
+        # One engine, whose transactions begin as they are told.
         seconds = BUSY_SECONDS if self._patience is None else self._patience
         engine = sa.create_engine(
             self._url,
@@ -101,36 +103,39 @@ class SqliteBackend:
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 
+    @override
     def hurry(self) -> None:
-        """See the port. There is no server."""
+        """Do nothing: there is no server."""
 
+    @override
     def exists(self) -> bool:
-        """See the port."""
         return self.path.exists()
 
+    @override
     def recognise(self) -> None:
-        """See the port."""
         self._files.recognise()
 
+    @override
     def gone(self) -> str | None:
-        """See the port."""
         return self._files.gone()
 
+    @override
     def close(self, *engines: sa.Engine) -> None:
-        """See the port."""
         if not self._files.leave_open(self._opened):
             for engine in engines:
                 engine.dispose()
 
     @staticmethod
+    @override
     def read_identity(connection: sa.Connection) -> str | None:
-        """See the port. Past SQLAlchemy, since it is asked with every write."""
+        # Past SQLAlchemy, since it is asked with every write.
         driver: Any = connection.connection.driver_connection
         row = driver.execute("SELECT ledger_id FROM ledger").fetchone()
         return row[0] if row else None
 
+    @override
     def making(self, is_made: Callable[[], bool], make: Callable[[], None]) -> None:
-        """See the port. Processes would collide, be it only in switching the log on."""
+        # Processes would collide, be it only in switching the log on.
         if self._has_log() and is_made():
             return
         try:
@@ -160,17 +165,19 @@ class SqliteBackend:
                 f"ledger {self.name} {_REMEDIES['unable to open']} ({error.strerror})"
             ) from None
 
+    @override
     def exclude_makers(self, connection: sa.Connection) -> None:
-        """See the port. Whoever makes one has its turn already."""
+        """Wait for nobody: whoever makes one has its turn already."""
 
+    @override
     def in_the_way(self, connection: sa.Connection) -> str | None:
-        """See the port. A file is somebody's as a whole."""
+        # A file is somebody's as a whole.
         return (
             "the database holds other tables" if sa.inspect(connection).get_table_names() else None
         )
 
+    @override
     def set_aside(self, close: Callable[[], None]) -> str | None:
-        """See the port. Renames the file."""
         with self.writing(patience=BUSY_SECONDS):
             close()
             # Folds the log back into the file, which only its sole user can do.
@@ -186,8 +193,8 @@ class SqliteBackend:
             self.path.rename(aside)
         return str(aside)
 
+    @override
     def beside(self, suffix: str) -> Path:
-        """See the port."""
         return self.path.with_name(f"{self.path.stem}-{suffix}")
 
     def _has_log(self) -> bool:
@@ -212,6 +219,7 @@ class SqliteBackend:
             connection.close()
 
     @contextmanager
+    @override
     def writing(self, *, patience: float | None = None) -> Iterator[None]:
         """Wait for this file's turn to write; the kernel wakes the next in line.
 
@@ -233,6 +241,7 @@ class SqliteBackend:
                 ) from None
             yield
 
+    @override
     def write_rows(
         self,
         connection: sa.Connection,
@@ -240,7 +249,6 @@ class SqliteBackend:
         columns: tuple[str, ...],
         rows: list[tuple[Any, ...]],
     ) -> int:
-        """Insert many rows at once, without an object per row; return how many were written."""
         statement = self._compiled.get((insert, columns))
         if statement is None:
             compiled = insert.compile(dialect=_DIALECT, column_keys=list(columns))
@@ -251,40 +259,42 @@ class SqliteBackend:
         return connection.exec_driver_sql(statement, rows).rowcount
 
     @staticmethod
+    @override
     def bind_list(values: list[Any]) -> str:
-        """Encode a list as the one parameter that ``any_of`` reads."""
         return json.dumps(values)
 
     @staticmethod
+    @override
     def any_of(column: sa.ColumnElement[Any], parameter: str) -> sa.ColumnElement[bool]:
-        """``column`` is one of the values bound to ``parameter``: one statement for any number."""
         values = sa.func.json_each(sa.bindparam(parameter, type_=sa.String)).table_valued("value")
         return column.in_(sa.select(values.c.value))
 
     @staticmethod
+    @override
     def contains(column: sa.ColumnElement[Any], value: bytes) -> sa.ColumnElement[bool]:
-        """The bytes in ``column`` contain ``value``."""
         return sa.func.instr(column, value) > 0
 
     @staticmethod
+    @override
     def diagnose(error: BaseException) -> Trouble:
-        """See the port. There is no server that could come back, so the rest lasts."""
+        # There is no server that could come back, so the rest lasts.
         return Trouble.OF_THE_DATA if isinstance(error, _OF_THE_DATA) else Trouble.LASTING
 
     @staticmethod
+    @override
     def has_refused(error: BaseException) -> bool:
-        """See the port. A log that could not be synced may hold the commit all the same."""
+        # A log that could not be synced may hold the commit all the same.
         return not getattr(error, "sqlite_errorname", "").endswith("FSYNC")
 
     @staticmethod
+    @override
     def interrupt(driver: sqlite3.Connection) -> None:
-        """See the port."""
         with suppress(sqlite3.ProgrammingError):  # it was closed meanwhile
             driver.interrupt()
 
     @staticmethod
+    @override
     def remedy(error: BaseException) -> str:
-        """See the port."""
         if isinstance(error, sqlite3.IntegrityError):
             return f"{REFUSES} ({said(error)})"
         text = str(error).lower()

@@ -13,6 +13,7 @@ from urllib.parse import quote
 import psycopg
 from psycopg import sql
 from sqlalchemy.engine import URL, make_url
+from typing_extensions import override
 
 from tests.support.eventually import eventually
 from tests.support.orderly import children_of, kill
@@ -89,6 +90,7 @@ class GivenPostgres(Postgres):
                 drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
                 connection.execute(drop.format(sql.Identifier(name)))
 
+    @override
     def _new_name(self) -> str:
         self._names.append(f"orderly_test_{secrets.token_hex(4)}")
         return self._names[-1]
@@ -144,20 +146,20 @@ class PostgresServer(Postgres, Daemon):
                 connection.execute(f"ALTER SYSTEM SET {name} = {value}".encode())
             connection.execute("SELECT pg_reload_conf()")
 
+    @override
     def start(self) -> None:
-        """See the daemon."""
         self._left_behind = False
         super().start()
 
+    @override
     def stop(self, *, kill: bool = False) -> None:
-        """See the daemon."""
         if kill:
             self._kill()
         else:
             super().stop()
 
+    @override
     def close(self) -> None:
-        """See the daemon."""
         if self._left_behind:
             self.start()
         super().close()
@@ -185,11 +187,13 @@ class PostgresServer(Postgres, Daemon):
         )
         assert done.returncode == 0, f"initdb: {done.stderr}"
 
+    @override
     def _command(self) -> list[str]:
         words = [str(self.programs / "postgres"), "-D", str(self._data)]
         words += ["-k", str(self.folder), "-p", str(self.port)]
         return words + [f"--{name}={value}" for name, value in self._settings.items()]
 
+    @override
     def _answers(self) -> bool:
         try:
             psycopg.connect(self.url).close()
@@ -197,6 +201,7 @@ class PostgresServer(Postgres, Daemon):
             return False
         return True
 
+    @override
     def _new_name(self) -> str:
         return f"orderly{next(self._numbers)}"
 
