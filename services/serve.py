@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from services.http.app import new_app
 from services.http.connection_limits import Room
 from services.http.guard import Guard
-from services.http.ledger_reader import Reading
+from services.http.ledger_reader import LedgerReader
 from services.http.live.broadcast import Broadcast
 from services.http.live.snapshot import Live
 from services.http.metrics import Metrics
@@ -97,7 +97,7 @@ class _Service:
         self._say = say
         run_id = new_run_id()
         self._pipeline = new_pipeline(ledger, settings, run_id=run_id, niceness=NICENESS)
-        self._reading = Reading(asked)
+        self._reader = LedgerReader(asked)
         self._asker = Asker(ledger, stop.abort)
         self._prover = Prover()
         metrics = Metrics(asked, self._pipeline, settings.queue_mode)
@@ -106,18 +106,18 @@ class _Service:
         self._group_commit = GroupCommit(intake, metrics.intake.block)
         metrics.intake.count_waiting(lambda: self._group_commit.waiting)
         app = new_app(settings)
-        orders = Orders(self._group_commit, intake, self._reading, metrics.intake)
+        orders = Orders(self._group_commit, intake, self._reader, metrics.intake)
         app.include_router(orders.router)
-        app.include_router(orders_router(self._reading))
-        app.include_router(dead_router(self._reading, self._pipeline.queue))
-        app.include_router(ledger_router(settings, self._reading, self._prover, self._away))
-        app.include_router(service_router(self._reading, metrics, self._trouble, self._away))
+        app.include_router(orders_router(self._reader))
+        app.include_router(dead_router(self._reader, self._pipeline.queue))
+        app.include_router(ledger_router(settings, self._reader, self._prover, self._away))
+        app.include_router(service_router(self._reader, metrics, self._trouble, self._away))
         self._generator = Generator(
             ledger, lambda: Intake(ledger, queue, settings, run_id=new_run_id(), on_write=on_write)
         )
         app.include_router(self._generator.router)
         if settings.chaos:
-            app.include_router(chaos_router(self._reading, self._pipeline))
+            app.include_router(chaos_router(self._reader, self._pipeline))
         broadcast = Broadcast()
         self._live = Live(asked, self._pipeline, settings, broadcast, self._doing)
         app.include_router(page_router(broadcast))
@@ -155,7 +155,7 @@ class _Service:
             self._live.stop()
             self._server.stop()
             self._prover.close()
-            self._reading.close()
+            self._reader.close()
         return True
 
     def _announce(self) -> None:

@@ -20,7 +20,7 @@ THREADS = 4
 """As many look-ups at once; more would only take the interpreter from one another."""
 
 
-class Reading:
+class LedgerReader:
     """Runs what waits for the ledger in threads of its own.
 
     Attributes:

@@ -18,7 +18,7 @@ from shared.logs import Logger
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from services.http.ledger_reader import Reading
+    from services.http.ledger_reader import LedgerReader
     from services.pipeline.base import Pipeline
 
 log = Logger("chaos")
@@ -36,7 +36,7 @@ class KillRequest(BaseModel):
     ] = None
 
 
-def chaos_router(reading: Reading, pipeline: Pipeline) -> APIRouter:
+def chaos_router(reader: LedgerReader, pipeline: Pipeline) -> APIRouter:
     """Make the routes that break things."""
     routes = APIRouter(prefix="/chaos", tags=["chaos"])
 
@@ -63,7 +63,7 @@ def chaos_router(reading: Reading, pipeline: Pipeline) -> APIRouter:
             with _refusing():
                 return pipeline.kill_worker(request.worker)
 
-        if not await reading.run(run):
+        if not await reader.run(run):
             raise Problem("unknown-worker", f"there is no worker {request.worker or 'at all'}")
         log.warning("worker to be killed", worker=request.worker)
         return {"worker": request.worker}
@@ -75,7 +75,7 @@ def chaos_router(reading: Reading, pipeline: Pipeline) -> APIRouter:
             with _refusing():
                 pipeline.pause(is_wanted=is_wanted)
 
-        await reading.run(run)
+        await reader.run(run)
         log.warning("consumers paused" if is_wanted else "consumers resumed")
         return {"paused": is_wanted}
 

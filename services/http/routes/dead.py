@@ -17,7 +17,7 @@ from shared.ledger.listing import statuses
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from services.http.ledger_reader import Reading
+    from services.http.ledger_reader import LedgerReader
     from shared.queue.port import OrderQueue
 
 _REFUSALS = (
@@ -29,10 +29,10 @@ _REFUSALS = (
 )
 
 
-def dead_router(reading: Reading, queue: OrderQueue) -> APIRouter:
+def dead_router(reader: LedgerReader, queue: OrderQueue) -> APIRouter:
     """Make the routes that decide about dead orders."""
     routes = APIRouter(tags=["orders"])
-    ledger = reading.ledger
+    ledger = reader.ledger
 
     async def decide(order_id: str, decision: Callable[[DeadLetter], bool]) -> bool:
         """Look for the dead order, and decide about it; False if somebody else did meanwhile."""
@@ -47,7 +47,7 @@ def dead_router(reading: Reading, queue: OrderQueue) -> APIRouter:
                 raise Problem("not-dead", f"order {order_id} is {present}")
             return decision(letters[0])
 
-        return await reading.run(run)
+        return await reader.run(run)
 
     @routes.post(
         "/orders/{order_id}/retry",
@@ -93,6 +93,6 @@ def dead_router(reading: Reading, queue: OrderQueue) -> APIRouter:
             queue.put(messages)
             return len(messages)
 
-        return {"retried": await reading.run(run)}
+        return {"retried": await reader.run(run)}
 
     return routes

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     import sqlalchemy as sa
 
-    from services.http.ledger_reader import Reading
+    from services.http.ledger_reader import LedgerReader
     from services.http.metrics import Metrics
     from services.http.verifier import Prover
     from shared.settings import Settings
@@ -56,10 +56,10 @@ def _refuse_unknown(request: Request) -> None:
             raise Problem("invalid-request", str(reason), errors=[reason])
 
 
-def orders_router(reading: Reading) -> APIRouter:
+def orders_router(reader: LedgerReader) -> APIRouter:
     """Make the routes that look orders up."""
     routes = APIRouter(tags=["orders"])
-    ledger = reading.ledger
+    ledger = reader.ledger
 
     @routes.get(
         "/orders",
@@ -98,7 +98,7 @@ def orders_router(reading: Reading) -> APIRouter:
             )
             return {"orders": page.orders, "next": str(page.after) if page.after else None}
 
-        return await reading.read(look)
+        return await reader.read(look)
 
     @routes.get(
         "/orders/{order_id}",
@@ -108,7 +108,7 @@ def orders_router(reading: Reading) -> APIRouter:
         responses=refusals("unknown-order", "ledger-unavailable", "invalid-request"),
     )
     async def story(order_id: OrderId) -> dict[str, Any]:
-        found = await reading.read(lambda connection: explain(connection, order_id))
+        found = await reader.read(lambda connection: explain(connection, order_id))
         if found is None:
             raise Problem("unknown-order", f"order {order_id} was never accepted")
         return found
@@ -117,13 +117,16 @@ def orders_router(reading: Reading) -> APIRouter:
 
 
 def ledger_router(
-    settings: Settings, reading: Reading, prover: Prover, queue_trouble: Callable[[], str | None]
+    settings: Settings,
+    reader: LedgerReader,
+    prover: Prover,
+    queue_trouble: Callable[[], str | None],
 ) -> APIRouter:
     """Make the routes about the whole ledger.
 
     Args:
         settings: The mode.
-        reading: The ledger.
+        reader: The ledger.
         prover: What proves it.
         queue_trouble: Says why the queue's server does not carry, if so.
     """
@@ -136,8 +139,8 @@ def ledger_router(
         responses=refusals("ledger-unavailable"),
     )
     async def status() -> dict[str, Any]:
-        report = await reading.read(
-            lambda connection: read_status(settings, reading.ledger, connection)
+        report = await reader.read(
+            lambda connection: read_status(settings, reader.ledger, connection)
         )
         return report.with_trouble(queue_trouble()).as_dict()
 
@@ -160,7 +163,7 @@ def ledger_router(
 
 
 def service_router(
-    reading: Reading,
+    reader: LedgerReader,
     metrics: Metrics,
     trouble: Callable[[], Problem | None],
     queue_trouble: Callable[[], str | None],
@@ -168,7 +171,7 @@ def service_router(
     """Make the routes about this service.
 
     Args:
-        reading: The ledger.
+        reader: The ledger.
         metrics: What is scraped.
         trouble: Says what keeps the service from taking orders in, if anything does.
         queue_trouble: Says why the queue's server does not carry, if so; orders are taken in.
@@ -204,7 +207,7 @@ def service_router(
         responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
     )
     async def scrape() -> Response:
-        text = await reading.run(metrics.text)
+        text = await reader.run(metrics.text)
         return Response(text, headers={"content-type": CONTENT_TYPE_LATEST})
 
     return routes

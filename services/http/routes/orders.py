@@ -26,7 +26,7 @@ from shared.ledger.listing import statuses
 from shared.schema import parse_order
 
 if TYPE_CHECKING:
-    from services.http.ledger_reader import Reading
+    from services.http.ledger_reader import LedgerReader
     from services.http.metrics import IntakeMetrics
     from services.producer.group_commit import GroupCommit
     from services.producer.intake import Intake
@@ -114,11 +114,15 @@ class Orders:
     """
 
     def __init__(
-        self, group_commit: GroupCommit, intake: Intake, reading: Reading, metrics: IntakeMetrics
+        self,
+        group_commit: GroupCommit,
+        intake: Intake,
+        reader: LedgerReader,
+        metrics: IntakeMetrics,
     ) -> None:
         self._group_commit = group_commit
         self._intake = intake
-        self._reading = reading
+        self._reader = reader
         self._metrics = metrics
         self.router = APIRouter(tags=["orders"])
         self.router.post("/orders", **_PLACE_ORDER)(self.place_order)
@@ -146,7 +150,7 @@ class Orders:
             self._metrics.verdict("unavailable")
             raise
         self._metrics.verdict(verdict, time.perf_counter() - started)
-        return await _answer(order, verdict, self._reading)
+        return await _answer(order, verdict, self._reader)
 
     async def place_orders(self, request: Request) -> Response:
         """Lines are accepted as they arrive; while the pipeline is full no more are read.
@@ -168,15 +172,15 @@ class Orders:
         return StreamingResponse(bulk.answers(), media_type="application/x-ndjson")
 
 
-async def _answer(order: Order, verdict: Verdict, reading: Reading) -> Response:
+async def _answer(order: Order, verdict: Verdict, reader: LedgerReader) -> Response:
     order_id, status, code = order.order_id, "open", 202
     if verdict is Verdict.NO_ROOM:
         raise Problem("full")
     if verdict is Verdict.CONFLICT:
         raise Problem("conflict", f"order {order_id} was accepted before with other content")
     if verdict is Verdict.DUPLICATE:
-        found = await reading.read(
-            lambda connection: statuses(reading.ledger, connection, [order_id])
+        found = await reader.read(
+            lambda connection: statuses(reader.ledger, connection, [order_id])
         )
         status, code = found[order_id], 200
     return Response(
