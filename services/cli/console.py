@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from shared.currencies import format_amount
 
 if TYPE_CHECKING:
     from services.run_report import Finished
     from shared.ledger.dead_letters import DeadLetter
+    from shared.ledger.explain import Story
 
 _KINDS_SHOWN = 3
 
@@ -64,7 +65,7 @@ def print_mapping(rows: list[tuple[str, str]]) -> None:
         print(f"{name:<{width}}  {value}")
 
 
-def print_story(story: dict[str, Any]) -> None:
+def print_story(story: Story) -> None:
     """Print one order's story as a timeline."""
     currency = story["currency"]
     print_mapping(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 import sqlalchemy as sa
 
@@ -16,8 +16,43 @@ from shared.texts import legible
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-Story = dict[str, Any]
-Event = dict[str, Any]
+
+class Transfer(TypedDict):
+    """Money that moved, in minor units; times are RFC 3339 here and below."""
+
+    debit: str
+    credit: str
+    amount: int
+    currency: str
+    at: str
+
+
+class Event(TypedDict):
+    """Something that happened to an order, with what there is to say of it."""
+
+    at: str
+    event: str
+    number: NotRequired[int]
+    run_id: NotRequired[str]
+    attempts: NotRequired[int]
+    attempt: NotRequired[int]
+    reason: NotRequired[str | None]
+    worker: NotRequired[str]
+
+
+class Story(TypedDict):
+    """An order, where it is, what was paid for it, and its events from the first to the last."""
+
+    order_id: str
+    customer_id: str
+    status: str
+    total: int
+    currency: str
+    partition: int
+    number: int
+    attempts: int
+    transfers: list[Transfer]
+    history: list[Event]
 
 
 def explain(connection: sa.Connection, order_id: str) -> Story | None:
@@ -93,7 +128,7 @@ def _failed(connection: sa.Connection, partition: int, number: int) -> Iterator[
         }
 
 
-def _transfers(connection: sa.Connection, order_id: str) -> Iterator[dict[str, Any]]:
+def _transfers(connection: sa.Connection, order_id: str) -> Iterator[Transfer]:
     for row in connection.execute(sa.select(transfers).where(transfers.c.order_id == order_id)):
         yield {
             "debit": row.debit,

@@ -7,7 +7,7 @@ searched as bytes; that reads some ten megabytes for a million orders, and costs
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, cast
 
 import sqlalchemy as sa
 from typing_extensions import override
@@ -22,8 +22,23 @@ if TYPE_CHECKING:
 
     from shared.ledger.ledger import Ledger
 
-Listed = dict[str, Any]
 Outcomes = dict[int, "sa.Row[Any]"]
+
+
+class Listed(TypedDict):
+    """An accepted order; ``total`` in minor units, times RFC 3339."""
+
+    order_id: str
+    customer_id: str
+    status: str
+    total: int
+    currency: str
+    partition: int
+    number: int
+    attempts: int
+    reason: str | None
+    accepted_at: str
+    settled_at: str | None
 
 
 class PageCursor(NamedTuple):
@@ -54,8 +69,7 @@ class Page(NamedTuple):
     """Some of the orders that were asked for.
 
     Attributes:
-        orders: Each with its ``order_id``, ``customer_id``, ``status``, ``total`` (minor units),
-            ``currency``, ``partition``, ``number``, ``attempts``, ``reason`` and times (RFC 3339).
+        orders: The latest first.
         after: Where the next page begins; None if this is the last one.
     """
 

@@ -236,6 +236,7 @@ def test_what_others_wrote_is_read_short_and_legible(new_ledger: NewLedger) -> N
     reasons = [letter.reason, latest.reason, listed["reason"]]
     reasons += [told["dead"]["reason"], told["failed"]["reason"]]
     for reason in reasons:
+        assert reason is not None
         assert len(reason) == MOST
         assert reason.startswith(r"\x1b[2J\nfakeAAA")
     assert told["dead"]["worker"] == r"w\x07"

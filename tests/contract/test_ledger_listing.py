@@ -13,7 +13,7 @@ from services.payment.settle import Settler
 from shared.ledger.dead import retry
 from shared.ledger.dead_letters import dead_letters
 from shared.ledger.entries import accepted_orders
-from shared.ledger.listing import list_orders, parse_cursor, statuses
+from shared.ledger.listing import Listed, list_orders, parse_cursor, statuses
 from tests.support.ledgers import final_state_of, order, take_in
 
 if TYPE_CHECKING:
@@ -39,9 +39,9 @@ def settle(ledger: Ledger, partition: int) -> None:
     worker.settle_partition(partition)
 
 
-def pages(ledger: Ledger, limit: int, **wanted: Any) -> list[dict[str, Any]]:
+def pages(ledger: Ledger, limit: int, **wanted: Any) -> list[Listed]:
     """Read on, page by page, to the end."""
-    found: list[dict[str, Any]] = []
+    found: list[Listed] = []
     after = None
     while True:
         with ledger.database.read() as connection:
@@ -123,6 +123,7 @@ def test_an_order_is_listed_with_what_is_known_of_it(new_ledger: NewLedger) -> N
         0,
         1,
     )
+    assert found["settled_at"] is not None
     assert found["accepted_at"] <= found["settled_at"]
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
     from shared.ledger.ledger import Ledger
+    from shared.ledger.listing import Listed
     from shared.ledger.positions import Position
     from shared.ledger.totals import Totals
 
@@ -35,7 +36,7 @@ class Latest:
         self._read_at = 0.0
         self._undecided_at = 0.0
         self._positions: list[Position] = []
-        self._orders: list[dict[str, Any]] = []
+        self._orders: list[Listed] = []
         self._letters: list[dict[str, Any]] = []
         self.text = '{"orders":[],"letters":[]}'
 

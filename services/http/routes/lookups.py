@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from services.http.ledger_reader import LedgerReader
     from services.http.metrics import Metrics
     from services.http.verifier import Prover
+    from shared.ledger.explain import Story as OrderStory
     from shared.settings import Settings
 
 OrderId = Annotated[
@@ -107,7 +108,7 @@ def orders_router(reader: LedgerReader) -> APIRouter:
         summary="Tell one order's whole story",
         responses=refusals("unknown-order", "ledger-unavailable", "invalid-request"),
     )
-    async def story(order_id: OrderId) -> dict[str, Any]:
+    async def story(order_id: OrderId) -> OrderStory:
         found = await reader.read(lambda connection: explain(connection, order_id))
         if found is None:
             raise Problem("unknown-order", f"order {order_id} was never accepted")
