@@ -1,1 +1,1 @@
-"""See the package above."""
+"""What every queue and every ledger promises: the same tests over each of them."""

@@ -1,1 +1,1 @@
-"""See the package above."""
+"""Tests of real process trees: commands and services as people start them."""

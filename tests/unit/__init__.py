@@ -1,1 +1,1 @@
-"""See the package above."""
+"""Tests that start no process and need no server."""
