@@ -9,6 +9,7 @@ of the command itself are marked `anew`, and start it as users do.
 from __future__ import annotations
 
 import atexit
+import gc
 import inspect
 import json
 import os
@@ -132,6 +133,10 @@ def _serve(requests: socket.socket) -> None:
     """Fork a copy for each request, until nobody is left to ask."""
     for name in _WHAT_COMMANDS_IMPORT:
         import_module(name)
+    # A copy that looked through all that is there, or freed it, would first have to copy it: that
+    # costs ten times what most commands do.
+    gc.collect()
+    gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that tell
     while True:
         head, fds, _, _ = socket.recv_fds(requests, _NUMBER.size, 4)
@@ -176,9 +181,27 @@ def _become(
     sys.argv = ["orderly", *arguments]
     try:
         main()
+    except SystemExit as end:
+        if isinstance(end.code, int | None):
+            _leave(end.code or 0)
+        raise
     finally:
         # Where it is imported by the command, this runs before what the command has registered.
         util._exit_function()  # type: ignore[attr-defined]
+    _leave(0)
+
+
+def _leave(code: int) -> None:
+    """End as Python does, but for taking itself apart, which nobody sees."""
+    util._exit_function()  # type: ignore[attr-defined]
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        return  # Python has more to say of that
+    os._exit(code)
 
 
 if __name__ == "__main__":
