@@ -18,10 +18,12 @@ from benchmarks.http import bulk_orders, settlement_latencies, single_orders
 from benchmarks.limit import one_process
 from benchmarks.measure import Run, first_payment, help_seconds, on_sqlite, orderly_run
 from benchmarks.page import RATE, compare
+from benchmarks.recovery import recovery_seconds
 from benchmarks.scaled import lone_orders, servers
 from services.producer.sources import synthetic
 
 SEED = 7
+STARTS = 20
 
 
 def main() -> None:
@@ -64,7 +66,9 @@ def bench(folder: Path, orders: int, runs: int, workers: int) -> None:
     measure_page(folder, orders, runs, workers)
     measure_scaled(file, runs, workers)
     show("orderly --help, ms", [help_seconds() * 1000 for _ in range(10)])
-    show("first order paid after, ms", [first_payment(folder) * 1000 for _ in range(runs)])
+    show("first order paid after, ms", [first_payment(folder) * 1000 for _ in range(STARTS)])
+    recovered = recovery_seconds(on_sqlite(folder / "killed.db"), STARTS)
+    show("worker killed, settling again after, ms", [each * 1000 for each in recovered])
 
 
 def measure_http(folder: Path, orders: int, runs: int, workers: int) -> None:
@@ -109,8 +113,10 @@ def measure_scaled(file: Path, runs: int, workers: int) -> None:
         speeds = [orderly_run(both.place(), file, workers).speed for _ in range(runs)]
         show("end to end, orders/s", speeds)
         lone = [lone_orders(both.place(), workers, SEED) for _ in range(runs)]
+        recovered = recovery_seconds(both.place(), STARTS)
     show("a lone order, accepted to settled, ms", [_at(each, 0.5) for each in lone])
     show("  99th percentile", [_at(each, 0.99) for each in lone])
+    show("worker killed, settling again after, ms", [each * 1000 for each in recovered])
     say("")
 
 

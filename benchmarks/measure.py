@@ -88,7 +88,10 @@ def _tree(root: int) -> list[int]:
         ["ps", "-e", "-o", "pid=,ppid="], capture_output=True, text=True, check=True
     )
     pairs = [tuple(map(int, line.split())) for line in children.stdout.splitlines()]
-    return [root, *(pid for pid, parent in pairs if parent == root)]
+    tree = [root]
+    for each in tree:
+        tree += [pid for pid, parent in pairs if parent == each]
+    return tree
 
 
 def _memory(pid: int) -> int:
