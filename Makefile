@@ -10,7 +10,7 @@ PYTHON ?= $(shell for each in python3 python3.14 python3.13 python3.12 python3.1
 	&& { echo $$each; break; }; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-page test-system test-e2e lint type format bench lock clean \
+.PHONY: help run test test-long test-page test-system test-e2e lint type format bench lock clean \
 	up down logs ps scale demo reset doctor
 
 help: ## List the targets
@@ -50,8 +50,11 @@ reset: ## Remove the containers, all their orders and the passwords; asks, YES=1
 doctor: ## Say what the containers need that is not there
 	@docker/doctor.sh
 
-test: $(VENV)/.dev ## Run the tests that need nothing but Python and make
-	@$(BIN)/pytest -n 3 --dist worksteal
+test: $(VENV)/.dev ## Run the tests that need nothing but Python and make, and take no long time
+	@$(BIN)/pytest -n 4 --dist worksteal -m "not long"
+
+test-long: $(VENV)/.dev ## Run those that take long: storms, loads, outages, and properties on all examples
+	@THOROUGH=1 $(BIN)/pytest -n 3 --dist worksteal -m "long or hypothesis"
 
 test-page: $(VENV)/.dev ## Run the tests of the page, in Chromium, and through nginx
 	@$(BIN)/python -m tests.support.needs page

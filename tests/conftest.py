@@ -27,17 +27,21 @@ if TYPE_CHECKING:
     NewRedis = Callable[..., RedisServer]
     NewLedger = Callable[..., Ledger]
 
+_LONG = "what takes long (make test-long)"
 _ELSEWHERE = (
-    "not among these: the page (make test-page), beside other programs (make test-system), "
-    "in containers (make test-e2e)"
+    "the page (make test-page)",
+    "beside other programs (make test-system)",
+    "in containers (make test-e2e)",
 )
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Say which tests were not run, where nobody has named those that were."""
     reporter = config.pluginmanager.get_plugin("terminalreporter")
-    if reporter and config.args_source is pytest.Config.ArgsSource.TESTPATHS:
-        reporter.write_line(_ELSEWHERE)
+    wanted = {"": (), "not long": (_LONG,)}.get(config.option.markexpr)
+    is_all = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    if reporter and is_all and wanted is not None:
+        reporter.write_line(f"not among these: {', '.join([*wanted, *_ELSEWHERE])}")
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import typer
 from services.cli.common import handling_errors
 from shared.errors import UsageError
 
-FOLDER = Path(__file__).parent.parent / "lessons"
+FOLDER = Path(__file__).parents[2] / "lessons"
 
 CHAPTERS = {
     "processes": (

@@ -19,6 +19,7 @@ from shared.ledger.journal import Verdict, append, digest
 from shared.ledger.positions import read_positions
 from shared.schema import decode_batch
 from tests.support.ledgers import assert_proven, candidate, dump, order, take_in
+from tests.support.strategies import examples
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +38,7 @@ asked = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=examples(25))
 @given(
     blocks=st.lists(st.tuples(st.booleans(), st.lists(asked, max_size=8)), max_size=6),
     batch_size=st.integers(1, 4),

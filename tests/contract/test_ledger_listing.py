@@ -15,6 +15,7 @@ from shared.ledger.dead_letters import dead_letters
 from shared.ledger.entries import accepted_orders
 from shared.ledger.listing import Listed, list_orders, parse_cursor, statuses
 from tests.support.ledgers import final_state_of, order, take_in
+from tests.support.strategies import examples
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,7 +69,7 @@ steps = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=examples(15))
 @given(steps=steps, limit=st.integers(1, 5))
 def test_every_order_is_listed_once_in_its_place(
     new_ledger: NewLedger, steps: list[Any], limit: int

@@ -41,6 +41,7 @@ from shared.ledger.totals import totals
 from tests.support import ledgers as some
 from tests.support.forgeries import FORGERIES, PARTITIONS
 from tests.support.replay import MAX_ATTEMPTS, FinalState, replay
+from tests.support.strategies import examples
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -253,6 +254,7 @@ def crashing(ledger: Ledger, moment: str) -> Iterator[None]:
         ledger.database.write = write  # type: ignore[method-assign]
 
 
+@pytest.mark.hypothesis
 @pytest.mark.timeout(600)  # a failure is made small before it is shown
 def test_whatever_happens_the_result_is_that_of_one_clerk(new_ledger: NewLedger) -> None:
     class PipelineHere(Pipeline):
@@ -263,7 +265,7 @@ def test_whatever_happens_the_result_is_that_of_one_clerk(new_ledger: NewLedger)
         PipelineHere,
         settings=settings(
             deadline=None,
-            max_examples=20,
+            max_examples=examples(20),
             stateful_step_count=40,
             # It takes the transactions between two draws for a slow draw.
             suppress_health_check=[HealthCheck.too_slow],

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tests.support.ledgers import order
 from tests.support.server import problem_of
+from tests.support.strategies import examples
 
 if TYPE_CHECKING:
     from tests.support.server import Server
@@ -185,13 +186,13 @@ values: st.SearchStrategy[Any] = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(body=st.binary() | values.map(lambda value: json.dumps(value).encode()))
 def test_made_up_bodies_are_refused(shop: Server, body: bytes) -> None:
     refuse(shop, body)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(name=st.sampled_from([*GOOD, "note"]), value=values)
 def test_made_up_values_are_refused(shop: Server, name: str, value: object) -> None:
     # Only an id can be made up so that it is valid.

@@ -6,16 +6,20 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.support.orderly import ROOT
+from tests.support.strategies import examples
 
 if TYPE_CHECKING:
     from tests.support.server import Server
 
 TOKEN = "open-sesame"  # noqa: S105  this test's own
 SCHEMATHESIS = [sys.executable, "-m", "schemathesis.cli"]
-BOUNDED = ("--max-examples=12", "--generation-deterministic")
+BOUNDED = (f"--max-examples={examples(12)}", "--generation-deterministic")
 
 
+@pytest.mark.hypothesis
 def test_schemathesis_finds_nothing(server: Server) -> None:
     """Valid and invalid requests to every operation, and their answers held to the document.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import os
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import pairwise
 from typing import Any
@@ -13,6 +14,14 @@ from hypothesis import strategies as st
 
 from shared.currencies import MINOR_DIGITS
 from shared.schema import MAX_TOTAL, LineItem, Order
+
+_IS_THOROUGH = bool(os.environ.get("THOROUGH"))
+
+
+def examples(most: int) -> int:
+    """Say on how many examples to try a property: on all of them in `make test-long` alone."""
+    return most if _IS_THOROUGH else max(5, most // 5)
+
 
 HEADER = ("order_id", "customer_id", "currency", "placed_at", "sku", "quantity", "unit_price")
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from shared.schema import Order
 
-quickly = settings(deadline=None, max_examples=80)
+quickly = settings(deadline=None, max_examples=some.examples(80))
 
 
 class Reading(NamedTuple):
@@ -152,7 +152,7 @@ def test_a_damaged_gzip_never_counts_as_read_to_its_end(
     assert found.is_cut_off or found.is_unusable or found == Reading(orders, [])
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=some.examples(200))
 @given(st.data())
 def test_a_truncated_plain_file_changes_nothing_but_its_last_row(
     read: Callable[[bytes], Reading], data: st.DataObject
@@ -183,7 +183,7 @@ def is_cut_at_a_row_or_in_a_price(last: Order, written: Order, kept: bytes) -> b
     )
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=some.examples(200))
 @given(st.data())
 def test_whatever_happened_to_a_file_an_order_is_taken_whole_or_not_at_all(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

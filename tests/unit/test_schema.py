@@ -56,7 +56,7 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
     max_leaves=5,
 )
-quickly = settings(deadline=None, max_examples=150)
+quickly = settings(deadline=None, max_examples=some.examples(150))
 
 
 def as_json(value: object) -> bytes:
@@ -269,7 +269,7 @@ def test_noise_is_refused_in_our_own_words(raw: bytes | str) -> None:
     assert understood(decode_batch, raw) is None
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=some.examples(400))
 @given(st.sampled_from([ORDER, BATCH]), st.data())
 def test_a_damaged_message_is_refused_in_our_own_words_or_read(
     message: dict[str, Any], data: st.DataObject
