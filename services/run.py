@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -31,12 +31,16 @@ from shared.ledger.verification.verify import standing
 from shared.ledger.workers import present
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from services.pipeline.base import Pipeline
+    from services.producer.sources.source import Source
     from shared.ledger.ledger import Ledger
     from shared.ledger.positions import Position
     from shared.settings import Settings
+
+    NewPipeline = Callable[..., Pipeline]
 
 TICK_SECONDS = 0.05
 
@@ -61,6 +65,7 @@ class Plan:
         rejects: Where rejected orders go; None is beside the ledger.
         settles: Whether to wait until all is settled.
         proves_all: Whether to prove the whole ledger, and not only what the run touched.
+        sources: Sources of one's own, read after the files, by what to call them.
     """
 
     files: Sequence[str] = ()
@@ -71,6 +76,7 @@ class Plan:
     rejects: Path | None = None
     settles: bool = True
     proves_all: bool = False
+    sources: Mapping[str, Source] = field(default_factory=dict)
 
 
 def new_run_id() -> str:
@@ -78,8 +84,16 @@ def new_run_id() -> str:
     return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
 
 
-def run(settings: Settings, plan: Plan, display: Display) -> Finished:
+def run(
+    settings: Settings, plan: Plan, display: Display, pipeline: NewPipeline = new_pipeline
+) -> Finished:
     """Take in what the plan names, pay it and what was open before, and prove that.
+
+    Args:
+        settings: What is in force.
+        plan: What to run.
+        display: Where progress is shown.
+        pipeline: Makes what carries the orders and pays them, as ``new_pipeline`` does.
 
     Raises:
         OrderlyError: With the exit code that it means. What was accepted is kept.
@@ -92,7 +106,7 @@ def run(settings: Settings, plan: Plan, display: Display) -> Finished:
     ledger = open_ledger(settings)  # where its server is waited for, a signal ends that at once
     with stop.handled():
         try:
-            finished = _Run(settings, plan, inputs, rejects, display, ledger, stop).run()
+            finished = _Run(settings, plan, inputs, rejects, display, ledger, stop, pipeline).run()
         finally:
             ledger.database.close()
     finished.set_aside = aside
@@ -111,6 +125,7 @@ class _Run:
         display: Display,
         ledger: Ledger,
         stop: StopRequests,
+        pipeline: NewPipeline,
     ) -> None:
         self._display = display
         self._ledger = ledger
@@ -125,12 +140,13 @@ class _Run:
         self._rejects = rejects or Rejects(
             ledger.database.backend.beside(f"rejects-{run_id}.jsonl"), is_wanted=False
         )
-        self._pipeline = new_pipeline(ledger, settings, run_id=run_id)
+        self._pipeline = pipeline(ledger, settings, run_id=run_id)
         intake = Intake(ledger, self._pipeline.queue, settings, run_id=run_id)
         self._batcher = Batcher(intake, self._rejects, stop.drain)
         self._reader = Reader(
             self._batcher,
             inputs,
+            plan.sources,
             orders=plan.orders,
             seed=plan.seed or 0,
             rate=plan.rate,
@@ -172,7 +188,7 @@ class _Run:
         return finished
 
     def _wait(self) -> None:
-        """RedisMonitor over the pipeline until everything is settled."""
+        """Watch over the pipeline until everything is settled."""
         stall = StallDetector()
         while True:
             is_done = self._reader.is_done

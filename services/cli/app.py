@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.cli.common import AsJson, begin, handling_errors, load, print_json, read_settings, say
+from services.cli.common import AsJson, begin, handling_errors, load, read_settings, say
 from services.cli.dead import app as dead_app
 from services.cli.lesson import lesson
 from services.cli.lookups import explain, journal, status, verify
@@ -16,7 +16,6 @@ from services.cli.tools import config, generate, schema
 from shared.errors import UsageError
 
 if TYPE_CHECKING:
-    from services.run import Plan
     from shared.settings import Settings
 
 app = typer.Typer(
@@ -96,11 +95,12 @@ def run(
     if fresh and not yes and not settings.ledger_url.startswith("sqlite"):
         raise UsageError("--fresh sets a ledger aside that others may share; add --yes if it shall")
 
+    from services.cli.carry_out import carry_out
     from services.run import Plan
 
     seed = _seed(orders, seed)
     plan = Plan(files or (), orders, seed, rate, fresh, rejects, proves_all=prove)
-    _run(settings, plan, as_json=as_json)
+    carry_out(settings, plan, as_json=as_json)
 
 
 @app.command()
@@ -119,12 +119,13 @@ def produce(
     if not files and not orders:
         raise UsageError("produce needs something to take in: name a FILE, or --orders N")
 
+    from services.cli.carry_out import carry_out
     from services.run import Plan
 
     seed = _seed(orders, seed)
     settings = settings.model_copy(update={"payment_workers": 0})
     plan = Plan(files or (), orders, seed, rate, rejects=rejects, settles=False)
-    _run(settings, plan, as_json=as_json)
+    carry_out(settings, plan, as_json=as_json)
 
 
 @app.command()
@@ -160,28 +161,6 @@ def _seed(orders: int, seed: int | None) -> int | None:
         seed = new_seed()
         say(f"generating with --seed {seed}")
     return seed
-
-
-def _run(settings: Settings, plan: Plan, *, as_json: bool) -> None:
-    from services.cli import console
-    from services.cli.progress import display as show_progress
-    from services.run import run as run_plan
-
-    with show_progress(tells_proof=not as_json) as display:
-        finished = run_plan(settings, plan, display)
-    report = finished.report
-    if as_json:
-        print_json(report.as_dict() if plan.settles else report.of_intake())
-        for line in console.notes(finished):
-            say(line)
-    else:
-        console.print_run_report(finished, settles=plan.settles)
-    for problem in [*finished.problems, *finished.violations[:10]]:
-        say(problem)
-    if finished.error is not None:
-        raise finished.error
-    if finished.problems or (plan.settles and not report.verified):
-        raise typer.Exit(1)
 
 
 @app.command()

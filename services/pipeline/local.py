@@ -20,20 +20,27 @@ if TYPE_CHECKING:
 
     from services.payment.heartbeat import Heartbeat
     from shared.ledger.ledger import Ledger
+    from shared.queue.port import QueuePerWorker
     from shared.settings import Settings
 
 
 class LocalPipeline(Pipeline):
     """A pipeline whose workers are all its own; see there for the arguments."""
 
-    queue: LocalQueue
+    queue: QueuePerWorker
 
     def __init__(
         self, ledger: Ledger, settings: Settings, *, run_id: str, niceness: int = 0
     ) -> None:
         super().__init__(ledger, settings, run_id=run_id, niceness=niceness)
         self._pause = Pause(self.supervisor.context.RawValue("b", 0))
-        self.queue = LocalQueue(self.supervisor.context, ledger.ledger_id, settings.payment_workers)
+        self.queue = self.new_queue()
+
+    def new_queue(self) -> QueuePerWorker:
+        """Make the queue: all that a pipeline over another one has to change."""
+        return LocalQueue(
+            self.supervisor.context, self._ledger.ledger_id, self._settings.payment_workers
+        )
 
     @override
     def worker_stats(self, connection: sa.Connection | None) -> WorkerStats:

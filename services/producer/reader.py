@@ -14,7 +14,7 @@ from services.producer.sources.source import CutOff
 from shared.errors import LedgerUnavailable, OrderlyError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from services.producer.batcher import OnVerdict
     from services.producer.sources.files import Input
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Reader:
-    """Reads inputs, then the generator, and feeds them to intake; in a thread of its own.
+    """Reads inputs, other sources and the generator, and feeds them to intake; in its own thread.
 
     Attributes:
         problems: Inputs that were not read to their end, or taken in in part, and why.
@@ -34,6 +34,7 @@ class Reader:
         self,
         batcher: Batcher,
         inputs: Sequence[Input],
+        sources: Mapping[str, Source],
         *,
         orders: int,
         seed: int,
@@ -46,6 +47,7 @@ class Reader:
         self._bug: BaseException | None = None
         self._batcher = batcher
         self._inputs = inputs
+        self._sources = sources
         self._orders = orders
         self._seed = seed
         self._rate = rate
@@ -71,6 +73,8 @@ class Reader:
     @property
     def share(self) -> float | None:
         """How much of the input has been read, if that can be known."""
+        if self._sources:
+            return None
         if not self._inputs:
             return self._batcher.received / self._orders if self._orders else 1.0
         if self._orders or any(each.size is None for each in self._inputs):
@@ -81,6 +85,8 @@ class Reader:
     def _run(self) -> None:
         try:
             self._read_inputs()
+            for name, source in self._sources.items():
+                self._consume(source, name)
             if self._orders:
                 orders = synthetic.orders(self._orders, self._seed)
                 self._consume(orders, "generator")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import override
 
 from shared.errors import QueueUnavailable
-from shared.queue.port import Deliveries, EndOfQueue, OrderQueue
+from shared.queue.port import Deliveries, EndOfQueue, QueuePerWorker
 from shared.schema import encode_nudge
 
 if TYPE_CHECKING:
@@ -141,16 +141,16 @@ class _WorkerQueue:
             self.queue.close()
 
 
-class LocalQueue(OrderQueue):
-    """A queue for each of ``workers`` consumers; partition ``p`` belongs to ``p % workers``."""
+class LocalQueue(QueuePerWorker):
+    """A ``JoinableQueue`` for each of ``workers`` consumers."""
 
     def __init__(self, context: SpawnContext, ledger_id: str, workers: int) -> None:
         self._context = context
         self._ledger_id = ledger_id
         self._queues = [_WorkerQueue(context) for _ in range(workers)]
 
+    @override
     def renew(self, worker: int) -> LocalDeliveries:
-        """Replace a worker's queue with an empty one; return the end for its next process."""
         # First: the next one may find no room, and nobody shall wait for a dead worker's locks.
         self._queues[worker].discard()
         self._queues[worker] = fresh = _WorkerQueue(self._context)
@@ -189,8 +189,8 @@ class LocalQueue(OrderQueue):
     def depth(self) -> int:
         return sum(max(0, own.sent - own.done.value) + len(own.owed) for own in self._queues)
 
+    @override
     def finish(self, worker: int) -> bool:
-        """Send a worker the end mark; False if there is no room for it yet."""
         own = self._queues[worker]
         with own.lock:
             return own.offer(_END)

@@ -55,6 +55,25 @@ class OrderQueue(ABC):
         """Let go of every resource. What is still queued may be lost, and is in the journal."""
 
 
+class QueuePerWorker(OrderQueue):
+    """A queue for each consumer, which is thrown away when that dies.
+
+    Partition ``p`` belongs to consumer ``p % workers`` for as long as the queue lasts.
+    """
+
+    @abstractmethod
+    def renew(self, worker: int) -> Deliveries:
+        """Replace a consumer's queue with an empty one.
+
+        Returns:
+            The end for its next process, which travels there as an argument.
+        """
+
+    @abstractmethod
+    def finish(self, worker: int) -> bool:
+        """Send a consumer the end mark; False if there is no room for it yet."""
+
+
 class Deliveries(ABC):
     """A consumer's end, where consumers ask for messages; RQ runs its consumers itself."""
 

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from examples import own_queue
 from shared.queue import redis_queue
-from tests.support.queues import Backend, LocalBackend, Process, promptly
+from tests.support.queues import LEDGER, WORKERS, Backend, LocalBackend, Process, promptly
 from tests.support.rq_consumer import RedisBackend
 
 if TYPE_CHECKING:
@@ -39,7 +40,29 @@ def remote(redis_server: Redis, monkeypatch: pytest.MonkeyPatch) -> Iterator[Red
         made.close()
 
 
-@pytest.fixture(params=["local", "remote"], ids=["local", "redis"])
+class OwnBackend:
+    """The queue of the examples, one of anybody's own: a folder for each worker."""
+
+    room = own_queue.CAPACITY
+    is_forgetful = True
+    places = WORKERS
+
+    def __init__(self) -> None:
+        self.queue = own_queue.FolderQueue(LEDGER, WORKERS)
+        self.consumer = self.queue.renew
+        self.close = self.queue.close
+
+
+@pytest.fixture
+def own() -> Iterator[OwnBackend]:
+    """The queue of the examples."""
+    made = OwnBackend()
+    yield made
+    with promptly():
+        made.close()
+
+
+@pytest.fixture(params=["local", "remote", "own"], ids=["local", "redis", "own"])
 def backend(request: pytest.FixtureRequest) -> Backend:
     """Each of them in turn."""
     made: Backend = request.getfixturevalue(request.param)

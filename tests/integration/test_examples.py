@@ -1,4 +1,4 @@
-"""The examples do what their texts say: a gateway of one's own, and the sample's making."""
+"""The examples do what their texts say: a gateway, a source, a queue, and the sample's making."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from examples.full_year import is_sampled
-from tests.support.orderly import ROOT, SAMPLE
+from services.producer.sources import synthetic
+from tests.support.eventually import eventually
+from tests.support.orderly import ROOT, SAMPLE, assert_refused, finish, kill, workers_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -140,6 +142,90 @@ def test_a_gateway_that_is_not_there_stops_the_run_before_it_starts(
     assert result.code == 2
     assert f"PAYMENT_GATEWAY={name} {why}" in result.err
     assert not orderly.ledger.exists()
+
+
+def own(orderly: Orderly, example: str, *arguments: str | Path, **options: Any) -> Any:
+    """Start an example that runs by itself."""
+    command = [sys.executable, "-m", f"examples.{example}"]
+    return orderly.start(*arguments, command=command, **options)
+
+
+def drop(inbox: Path, name: str, content: bytes) -> None:
+    """Put a file into a folder that is watched, as a whole."""
+    draft = inbox / "draft"
+    draft.write_bytes(content)
+    draft.rename(inbox / f"{name}.json")
+
+
+def test_a_watched_folder_is_taken_in_as_it_fills_and_only_once(orderly: Orderly) -> None:
+    inbox, taken = orderly.folder / "inbox", orderly.folder / "inbox" / "taken"
+    inbox.mkdir()
+    orders = [*synthetic.encoded(300, seed=7)]
+    for number, order in enumerate(orders[:200]):
+        drop(inbox, f"{number:04}", order)
+    drop(inbox, "0042-half", orders[42][:60])
+    process = own(orderly, "own_source", inbox)
+    eventually(lambda: taken.exists() and len([*taken.iterdir()]) == 200, within=60)
+    assert orderly.accepted() == 200  # before it was put away
+    for number, order in enumerate(orders[200:], 200):
+        drop(inbox, f"{number:04}", order)
+    result = finish(process)
+    assert result.code == 0, result
+    assert "rejected: order: must be JSON (1)" in result.out
+    assert [each.name for each in (inbox / "refused").iterdir()] == ["0042-half.json"]
+    assert not [*inbox.glob("*.json")]
+    books = orderly.assert_serial()
+    assert len(books.status) == 300
+
+    # A crash before files are put away is as if they were dropped again.
+    for each in taken.iterdir():
+        each.rename(inbox / each.name)
+    again = finish(own(orderly, "own_source", inbox, "--patience", "0.1"))
+    assert again.code == 0, again
+    assert "duplicates       300" in again.out
+    assert orderly.assert_serial() == books
+
+
+def test_a_watched_folder_that_is_not_there_or_cannot_be_used_is_named(orderly: Orderly) -> None:
+    result = finish(own(orderly, "own_source", "nowhere"))
+    assert_refused(result, "nowhere: is no folder; name one that is there")
+    inbox = orderly.folder / "inbox"
+    inbox.mkdir()
+    drop(inbox, "tea", TEA.read_bytes())
+    (inbox / "taken").write_text("in the way")
+    result = finish(own(orderly, "own_source", inbox))
+    assert result.code == 2, result
+    assert f"{inbox / 'taken'}: File exists; see to it, and run it again" in result.err
+    assert orderly.totals()["paid"] == 1  # what was accepted is settled all the same
+
+
+def test_a_queue_of_folders_carries_the_sample_to_the_serial_result(orderly: Orderly) -> None:
+    orderly.environment["PAYMENT_WORKERS"] = "3"
+    result = finish(own(orderly, "own_queue", SAMPLE))
+    assert result.code == 0, result
+    assert "paid             1,240" in result.out
+    assert len(orderly.assert_serial().status) == 2841
+
+
+def test_a_queue_of_folders_loses_nothing_with_a_worker_and_leaves_nothing(
+    orderly: Orderly,
+) -> None:
+    room = orderly.folder / "room"
+    room.mkdir()
+    orderly.environment["TMPDIR"] = str(room)
+    lines = [order.decode() + "\n" for order in synthetic.encoded(6000, seed=7)]
+    process = own(orderly, "own_queue", "-", stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    process.stdin.write("".join(lines[:3000]))
+    process.stdin.flush()
+    eventually(lambda: orderly.settled() > 500, within=60, what="some are settled")
+    kill(workers_of(process.pid)[0])
+    process.stdin.write("".join(lines[3000:]))
+    result = finish(process)
+    assert result.code == 0, result
+    assert "worker replaced" in result.err
+    assert len(orderly.assert_serial().status) == 6000
+    assert not [*room.glob("orderly-queue-*")]
 
 
 STAND_IN = '''
