@@ -182,6 +182,7 @@ def test_fresh_is_refused_while_another_process_holds_the_ledger(filled: Orderly
     assert filled.json("verify")["created"] == 120
 
 
+@pytest.mark.long
 def test_a_locked_ledger_is_tried_for_a_while_and_then_told(filled: Orderly) -> None:
     (filled.folder / "new").mkdir()
     new = Orderly(filled.folder, {"LEDGER_URL": "sqlite:///new/orderly.db"})

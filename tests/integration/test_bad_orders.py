@@ -66,6 +66,7 @@ MAYBE_WRONG = csv_of(
 )
 
 
+@pytest.mark.long
 def test_each_bad_order_of_a_csv_file_is_rejected_by_line_and_the_rest_is_paid(
     orderly: Orderly,
 ) -> None:

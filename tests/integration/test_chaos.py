@@ -53,7 +53,7 @@ def assert_nothing_runs(ended: subprocess.Popen[str]) -> None:
     eventually(lambda: not processes_of(ended.pid), within=2, what="no process is left")
 
 
-@pytest.mark.parametrize("workers", ["2", "4"])
+@pytest.mark.parametrize("workers", ["2", pytest.param("4", marks=pytest.mark.long)])
 def test_workers_may_be_killed_and_stopped_in_mid_run(orderly: Orderly, workers: str) -> None:
     orderly.environment |= {"STALL_AFTER": "1", "REDRIVE_AFTER": "0.5"}
     lines = orderly("generate", str(ORDERS), "--seed", SEED).out.splitlines(keepends=True)
@@ -71,6 +71,7 @@ def test_workers_may_be_killed_and_stopped_in_mid_run(orderly: Orderly, workers:
     orderly.assert_serial()
 
 
+@pytest.mark.long
 def test_a_killed_parent_leaves_no_process_and_the_next_run_settles_the_rest(
     orderly: Orderly,
 ) -> None:

@@ -80,6 +80,7 @@ def test_the_card_network_pays_up_to_its_limit(orderly: Orderly) -> None:
     }
 
 
+@pytest.mark.long
 def test_the_card_network_decides_every_order_of_the_sample(orderly: Orderly) -> None:
     totals: dict[str, int] = {}
     invalid: set[str] = set()

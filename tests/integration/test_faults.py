@@ -35,6 +35,7 @@ def test_outcomes_under_faults_equal_the_replay(orderly: Orderly, workers: str) 
         assert (letter["reason"], letter["attempts"]) == ("gateway timed out (injected)", 5)
 
 
+@pytest.mark.long
 def test_outcomes_under_faults_and_kills_equal_the_replay(orderly: Orderly) -> None:
     orderly.environment |= {"GATEWAY_FAULTS": SETTING, "REDRIVE_AFTER": "0.5"}
     running = orderly.start("run", "--orders", "2000", "--seed", "4", "--json")
@@ -48,6 +49,7 @@ def test_outcomes_under_faults_and_kills_equal_the_replay(orderly: Orderly) -> N
     orderly.assert_serial(**FAULTS)
 
 
+@pytest.mark.long
 def test_dead_orders_retried_without_faults_are_settled_once_each(orderly: Orderly) -> None:
     faults = {"transient": 0.0, "permanent": 0.05, "seed": 1}
     setting = "permanent=0.05,seed=1"
@@ -94,6 +96,7 @@ def test_a_discarded_dead_order_stays_dead_and_counted(orderly: Orderly) -> None
     assert orderly.json("verify")["ok"]
 
 
+@pytest.mark.long
 def test_retrying_all_charges_nothing_that_was_discarded(orderly: Orderly) -> None:
     orderly.json("run", "--orders", "300", "--seed", "6", GATEWAY_FAULTS="permanent=0.05,seed=2")
     letters = [letter["order_id"] for letter in orderly.json("dead", "list")]

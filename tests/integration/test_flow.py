@@ -8,6 +8,8 @@ import subprocess
 from functools import partial
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.integration.test_chaos import assert_nothing_runs, has_accepted
 from tests.support.eventually import eventually
 from tests.support.gateways import slow_down
@@ -21,6 +23,7 @@ def has_settled(orderly: Orderly, count: int) -> bool:
     return orderly.settled() == count
 
 
+@pytest.mark.long
 def test_a_file_waits_while_the_pipeline_is_full(orderly: Orderly) -> None:
     orderly.environment["MAX_PENDING"] = "300"
     running = orderly.start("run", "--orders", "4000", "--seed", "8", "--json")
@@ -70,6 +73,7 @@ def test_a_rate_is_kept(orderly: Orderly) -> None:
     assert report["seconds"] > 1.9
 
 
+@pytest.mark.long
 def test_runs_that_start_together_on_a_new_ledger_all_succeed(orderly: Orderly) -> None:
     runs = [
         orderly.start("run", "--orders", "300", "--seed", str(seed), "--json", "--workers", "1")

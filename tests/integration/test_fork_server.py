@@ -53,6 +53,7 @@ def test_its_death_costs_no_order(orderly: Orderly, running: subprocess.Popen[st
     assert err.count("killed by SIGKILL") == 2
 
 
+@pytest.mark.long
 def test_one_that_stands_still_is_done_without(
     orderly: Orderly, running: subprocess.Popen[str]
 ) -> None:

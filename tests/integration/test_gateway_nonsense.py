@@ -138,6 +138,7 @@ def test_each_order_has_its_own_clear_outcome(either: Orderly) -> None:
         assert not any(line.startswith("fake-line") for line in shown.out.splitlines())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("when", ["InCharge", "AsItLoads"])
 def test_what_a_gateway_does_to_its_process_is_its_own_affair(either: Orderly, when: str) -> None:
     (either.folder / "mine.py").write_text(MEDDLER)

@@ -84,6 +84,7 @@ def test_a_new_order_is_told_when_to_come_again_and_a_known_one_what_became_of_i
     assert len(server.orderly.assert_serial().status) == MOST + 1
 
 
+@pytest.mark.long
 def test_a_body_of_many_waits_for_room_and_goes_on_as_it_drains(
     any_full: tuple[Server, Path],
 ) -> None:
@@ -142,6 +143,7 @@ def test_a_sender_that_is_not_read_from_is_slowed_down_by_its_connection(
     assert server.orderly.final_state().count("paid") == MOST + len(kept)
 
 
+@pytest.mark.long
 def test_thousands_of_refused_requests_leave_nothing_behind(full: tuple[Server, Path]) -> None:
     server, go = full
 

@@ -203,6 +203,7 @@ def test_bodies_that_share_lines_accept_each_order_once(any_shop: Server) -> Non
         assert Counter(each["code"] for each in place) == {202: 1, 200: 3}
 
 
+@pytest.mark.long
 def test_of_a_body_in_mid_flight_a_kill_leaves_a_beginning(any_server: Server) -> None:
     """Per customer, and here that is all: what was accepted is the first so many lines."""
     any_server.start()

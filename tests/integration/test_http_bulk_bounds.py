@@ -46,6 +46,7 @@ def test_a_body_that_is_announced_as_too_large_is_refused_before_it_comes(shop: 
     assert shop.client.get("/orders/announced").status_code == 404
 
 
+@pytest.mark.long
 def test_who_sends_everything_before_reading_anything_is_served(shop: Server) -> None:
     """Neither the answers nor the body fit into any buffer between the two."""
     bad = b'{"a":0,"b":0,"c":0,"d":0,"e":0}\n'

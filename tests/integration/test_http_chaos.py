@@ -85,6 +85,7 @@ def test_who_is_not_there_cannot_be_killed(stage: Server) -> None:
     problem_of(stage.client.post("/chaos/kill", json=wrong), 422, "invalid-request")
 
 
+@pytest.mark.long
 def test_consumers_pause_and_go_on(stage: Server) -> None:
     place(stage, 3, "before")
     stage.settle()
@@ -106,6 +107,7 @@ def test_consumers_pause_and_go_on(stage: Server) -> None:
     assert stage.settle()["created"] == 8
 
 
+@pytest.mark.long
 def test_a_worker_that_replaces_another_is_paused_too(stage: Server) -> None:
     stage.client.post("/chaos/pause")
     before = {each["worker"] for each in eventually(lambda: snapshot(stage)["workers"])}

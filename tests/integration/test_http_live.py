@@ -64,6 +64,7 @@ def test_it_shows_the_latest_orders_and_the_lanes_that_they_took(any_shop: Serve
     eventually(held)  # a worker tells now and then which partition it is at
 
 
+@pytest.mark.long
 def test_it_has_at_most_four_snapshots_a_second(server: Server) -> None:
     server.start()
     server.client.post("/generator", json={"orders": 4000, "rate": 1000})
@@ -141,6 +142,7 @@ def test_a_service_that_stops_says_so_and_ends_the_streams(
     assert any_server.wait(within=8).code == 0
 
 
+@pytest.mark.long
 def test_a_ledger_that_is_away_is_said_and_the_stream_goes_on(
     on_own_postgres: Scaled, own_postgres: PostgresServer
 ) -> None:

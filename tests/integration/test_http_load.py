@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import httpx
+import pytest
 
 from tests.support.orderly import kill
 from tests.support.replay import read_journal
@@ -168,6 +169,7 @@ async def load(server: Server, plans: list[list[Order]]) -> Count:
     return count
 
 
+@pytest.mark.long
 def test_whatever_dies_each_order_is_accepted_and_settled_once(orderly: Orderly) -> None:
     server = Server(orderly)
     try:

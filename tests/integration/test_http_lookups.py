@@ -6,6 +6,8 @@ import json
 from contextlib import closing
 from typing import Any
 
+import pytest
+
 from shared.environment import load_settings
 from shared.ledger.ledger import open_ledger
 from tests.support.eventually import eventually
@@ -66,6 +68,7 @@ def test_the_status_is_that_of_the_command(faulty: Server) -> None:
     assert told["mode"] == faulty.orderly.environment.get("QUEUE_MODE", "local")
 
 
+@pytest.mark.long
 def test_the_proof_is_that_of_the_command_also_where_it_fails(faulty: Server) -> None:
     proof = faulty.client.get("/verify")
     assert proof.json() == faulty.orderly.json("verify")

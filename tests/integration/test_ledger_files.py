@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tests.support.servers.postgres_server import PostgresServer
 
 
+@pytest.mark.long
 def test_a_process_that_slept_while_its_ledger_was_set_aside_writes_nothing_into_the_next(
     on_own_postgres: Scaled, own_postgres: PostgresServer
 ) -> None:

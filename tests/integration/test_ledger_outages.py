@@ -60,6 +60,7 @@ def on_postgres(tmp_path: Path, postgres: Postgres) -> Iterator[Scaled]:
     command.close()
 
 
+@pytest.mark.long
 def test_whatever_the_database_says_that_is_not_about_the_data_no_order_dies_of_it(
     on_postgres: Scaled,
 ) -> None:
@@ -108,6 +109,7 @@ def test_an_order_whose_own_data_the_database_refuses_is_dead_and_those_around_i
     assert all("made up" in letter["reason"] for letter in letters)
 
 
+@pytest.mark.long
 def test_while_the_database_is_read_only_orders_are_refused_and_then_accepted(
     on_own_postgres: Scaled, own_postgres: PostgresServer
 ) -> None:
@@ -129,6 +131,7 @@ def test_while_the_database_is_read_only_orders_are_refused_and_then_accepted(
     assert on_own_postgres.accepted() == 2
 
 
+@pytest.mark.long
 def test_a_refusal_of_the_ledger_shows_at_once_in_whether_the_service_is_ready(
     on_own_postgres: Scaled, own_postgres: PostgresServer
 ) -> None:
@@ -176,6 +179,7 @@ _RULES = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("kind", "rule"),
     [
@@ -224,6 +228,7 @@ def execute(command: Orderly, statement: str) -> None:
         file.execute(statement)
 
 
+@pytest.mark.long
 def test_where_the_answer_to_a_commit_is_lost_and_the_ledger_stays_away_nobody_is_told_no(
     on_own_postgres: Scaled, own_postgres: PostgresServer
 ) -> None:

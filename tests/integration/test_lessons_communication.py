@@ -82,6 +82,7 @@ def test_popen_pipe(orderly: Orderly) -> None:
     assert shown.one("BrokenPipeError")
 
 
+@pytest.mark.long
 def test_tcp_server(orderly: Orderly) -> None:
     shown = show(orderly, "tcp-server", "--port", "0")
     assert "127.0.0.1:" in shown.one("listening on")

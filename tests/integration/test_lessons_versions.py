@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.support.lessons import Shown, show
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ def test_v1_pays_all_and_hangs_with_one_consumer_in_read_and_two_at_its_lock(
     assert len(shown.texts("with self._rlock:")) == 2
 
 
+@pytest.mark.long
 def test_v2_loses_nothing_with_a_mark_each_behind_the_last_order(orderly: Orderly) -> None:
     shown = show(orderly, "v2-sentinel")
     everything = ["P-1", "P-2", "W-1", "W-2", "W-3", "W-4"]

@@ -141,6 +141,7 @@ def test_nobody_but_root_is_given_to_apt_get(path: Path) -> None:
     assert not (path / "apt-get.asked").exists()
 
 
+@pytest.mark.long
 def test_pytest_alone_says_which_tests_it_leaves_out() -> None:
     paths = "testpaths=tests/unit/test_file_lock.py"
     command = [

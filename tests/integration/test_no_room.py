@@ -7,6 +7,8 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.support.eventually import eventually
 from tests.support.ledgers import order
 from tests.support.orderly import COMMAND, Orderly, Result, assert_one_line, kill
@@ -64,6 +66,7 @@ def test_without_any_worker_a_service_is_not_ready(server: Server) -> None:
     assert server.stop().code == 0
 
 
+@pytest.mark.long
 def test_a_run_that_finds_no_room_at_its_start_says_so_in_one_line(orderly: Orderly) -> None:
     orderly.environment["PAYMENT_WORKERS"] = "8"
     for most in range(11, 26, 2):
@@ -121,6 +124,7 @@ class Leaking:
 """
 
 
+@pytest.mark.long
 def test_a_worker_whose_gateway_leaks_descriptors_makes_way_for_another_one(
     orderly: Orderly,
 ) -> None:

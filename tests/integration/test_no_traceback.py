@@ -130,6 +130,7 @@ INPUTS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", ["file", "pipe"])
 def test_an_input_that_holds_no_orders_is_named_in_one_line_with_what_to_do(
     place: Orderly, how: str
@@ -226,6 +227,7 @@ def test_an_odd_environment_is_no_error(
     assert "Traceback" not in result.err
 
 
+@pytest.mark.long
 @pytest.mark.anew
 def test_a_working_folder_that_is_gone_is_told_in_one_line(orderly: Orderly) -> None:
     (orderly.folder / "gone").mkdir()

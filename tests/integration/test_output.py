@@ -75,6 +75,7 @@ def test_generate_gives_the_same_orders_for_the_same_seed_and_a_longer_run_more(
     assert not set(other.out.splitlines()) & set(short.splitlines())
 
 
+@pytest.mark.long
 def test_generate_writes_the_same_orders_as_csv_and_as_json_lines(orderly: Orderly) -> None:
     for form in "csv", "jsonl":
         result = orderly("generate", "120", "--seed", "9", "--format", form)

@@ -42,6 +42,7 @@ def lazy(own_postgres: PostgresServer) -> Iterator[PostgresServer]:
     own_postgres.restart()
 
 
+@pytest.mark.long
 def test_nothing_that_was_acknowledged_is_lost_with_the_server(
     on_own_postgres: Scaled, lazy: PostgresServer
 ) -> None:
@@ -78,6 +79,7 @@ def test_a_setting_that_changes_meanwhile_changes_nothing(
     producing.communicate(timeout=60)
 
 
+@pytest.mark.long
 def test_a_server_that_syncs_nothing_is_warned_of_once(
     orderly: Orderly, own_postgres: PostgresServer
 ) -> None:

@@ -94,6 +94,7 @@ def choosy(orderly: Orderly, own_postgres: PostgresServer) -> Orderly:
     return orderly
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
 def test_no_order_dies_of_a_setting(choosy: Orderly, settings: dict[str, str]) -> None:
     set_up(choosy.environment["LEDGER_URL"], settings)
@@ -150,6 +151,7 @@ def test_a_run_whose_proof_the_server_refuses_reports_what_it_settled(
     assert result.code == 3
 
 
+@pytest.mark.long
 def test_a_proof_may_take_longer_than_the_role_has_for_statements(choosy: Orderly) -> None:
     """Which says nothing of how long it takes to prove a ledger."""
     url = choosy.environment["LEDGER_URL"]

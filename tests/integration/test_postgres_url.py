@@ -79,6 +79,7 @@ def on(orderly: Orderly, url: str) -> Orderly:
     return orderly
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("schema", ["pay", 'Pay "day" o\'clock'])
 @pytest.mark.parametrize("given", ["by the URL", "to the database"])
 def test_a_ledger_is_where_the_search_path_says_and_only_its_tables_are_set_aside(
@@ -104,6 +105,7 @@ def test_a_ledger_is_where_the_search_path_says_and_only_its_tables_are_set_asid
     assert schemas(database) == {"aside": TABLES, schema: TABLES + 1}
 
 
+@pytest.mark.long
 def test_a_ledger_in_a_later_schema_of_the_path_is_the_ledger(
     orderly: Orderly, database: str
 ) -> None:
@@ -201,6 +203,7 @@ def test_what_cannot_be_had_by_a_url_is_told_in_the_words_of_the_driver(
         assert not any(part in result.err for part in ("ge@", "im#", "heim"))
 
 
+@pytest.mark.long
 def test_too_few_connections_are_told_as_such(orderly: Orderly, database: str) -> None:
     execute(
         database,
@@ -216,6 +219,7 @@ def test_too_few_connections_are_told_as_such(orderly: Orderly, database: str) -
     assert why_closed(load_settings(ledger_url=database)) is None
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("shut", "words"),
     [

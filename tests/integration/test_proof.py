@@ -61,6 +61,7 @@ def rows(result: Result) -> dict[str, str]:
     return {line[:16].strip(): line[17:] for line in result.out.splitlines()}
 
 
+@pytest.mark.long
 def test_damage_elsewhere_is_left_to_the_proof_of_the_whole(shop: Orderly) -> None:
     change(shop, "UPDATE outcomes SET amount = amount + 1 WHERE partition = 3 AND number = 2")
     result = shop("run", "--orders", "1", "--seed", "8")
@@ -75,6 +76,7 @@ def test_damage_elsewhere_is_left_to_the_proof_of_the_whole(shop: Orderly) -> No
     assert "outcome: order " in proving.err
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("statement", "check"),
     [

@@ -41,7 +41,9 @@ def read_sample() -> Iterator[dict[str, Any]]:
                 }
 
 
-@pytest.mark.parametrize("workers", [1, 2, 4, 7])
+@pytest.mark.parametrize(
+    "workers", [2, *(pytest.param(number, marks=pytest.mark.long) for number in (1, 4, 7))]
+)
 def test_any_number_of_workers_pays_the_sample_as_one_clerk_would(
     orderly: Orderly, workers: int
 ) -> None:

@@ -49,7 +49,9 @@ def orderly(request: pytest.FixtureRequest, tmp_path: Path, redis_server: Redis)
     return Orderly(tmp_path, {"QUEUE_MODE": "redis", "REDIS_URL": redis_server.url})
 
 
-@pytest.mark.parametrize("workers", [1, 2, 4])
+@pytest.mark.parametrize(
+    "workers", [2, *(pytest.param(number, marks=pytest.mark.long) for number in (1, 4))]
+)
 def test_redis_mode_pays_the_sample_as_local_mode_does(
     orderly: Orderly, in_local_mode: Outcome, workers: int
 ) -> None:

@@ -67,6 +67,7 @@ def place(server: Server, name: str, count: int) -> None:
     assert {answer["code"] for answer in server.bulk(lines(block))} == {202}
 
 
+@pytest.mark.long
 def test_strangers_jobs_are_refused_and_say_why(
     scaled: Scaled, besieged: Server, listener: socket.socket
 ) -> None:
@@ -85,6 +86,7 @@ def test_strangers_jobs_are_refused_and_say_why(
         listener.accept()
 
 
+@pytest.mark.long
 def test_messages_that_the_journal_does_not_vouch_for_change_nothing(
     scaled: Scaled, besieged: Server, listener: socket.socket
 ) -> None:
@@ -132,6 +134,7 @@ def test_messages_that_the_journal_does_not_vouch_for_change_nothing(
     assert len(it.refused()) == len(unreadable)
 
 
+@pytest.mark.long
 def test_junk_in_queue_and_registries_is_taken_out(
     scaled: Scaled, besieged: Server, listener: socket.socket
 ) -> None:
@@ -164,6 +167,7 @@ def test_junk_in_queue_and_registries_is_taken_out(
     place(besieged, "after", 200)
 
 
+@pytest.mark.long
 def test_a_key_of_the_wrong_type_is_taken_out_and_named(
     on_own_redis: Scaled, own_redis: RedisServer
 ) -> None:

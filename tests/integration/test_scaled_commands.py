@@ -6,6 +6,8 @@ import json
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.integration.test_commands import assert_shape
 from tests.integration.test_faults import FAULTS, SETTING
 from tests.support.eventually import eventually
@@ -32,6 +34,7 @@ PRODUCED = {
 # What is the same
 
 
+@pytest.mark.long
 def test_faults_are_the_replays_and_the_dead_are_paid_by_who_is_there(scaled: Scaled) -> None:
     scaled.environment["GATEWAY_FAULTS"] = SETTING
     report = scaled.json("run", "--orders", "300", "--seed", "3", "--workers", "2")
@@ -77,6 +80,7 @@ def test_a_command_of_the_other_mode_is_refused_with_a_hint(tmp_path: Path) -> N
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.long
 def test_a_ledger_that_others_may_share_is_set_aside_only_if_one_says_so(scaled: Scaled) -> None:
     scaled.produce("--orders", "20", "--seed", "1")
     assert_refused(scaled("run", "--fresh"), "others may share", "--yes")

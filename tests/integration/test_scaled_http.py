@@ -55,6 +55,7 @@ class RedisMonitor:
         self._server.settle()
 
 
+@pytest.mark.long
 def test_what_workers_have_measured_is_kept_though_they_come_and_go(
     scaled: Scaled, scaled_server: Server
 ) -> None:
@@ -92,6 +93,7 @@ def test_what_workers_have_measured_is_kept_though_they_come_and_go(
     scaled.stop(paying)
 
 
+@pytest.mark.long
 def test_a_signal_ends_the_requests_and_leaves_the_rest_to_who_pays(
     scaled: Scaled, scaled_server: Server
 ) -> None:
@@ -118,6 +120,7 @@ def apart(on_own_postgres: Scaled) -> Iterator[Server]:
     server.close()
 
 
+@pytest.mark.long
 def test_while_the_ledgers_server_is_away_orders_are_refused_and_not_kept(
     apart: Server, own_postgres: PostgresServer
 ) -> None:

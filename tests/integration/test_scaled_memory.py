@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from typing import TYPE_CHECKING
 
+import pytest
 from rq import Queue, Retry
 from rq.serializers import JSONSerializer
 
@@ -27,6 +28,7 @@ A_JOB = 500
 """Bytes that a job takes at least, while it is there."""
 
 
+@pytest.mark.long
 def test_jobs_leave_nothing_behind(on_own_redis: Scaled) -> None:
     """Not even one whose worker died over it; in the end there are only three small sets."""
     scaled = on_own_redis
@@ -55,6 +57,7 @@ def test_jobs_leave_nothing_behind(on_own_redis: Scaled) -> None:
     assert len(scaled.assert_serial().status) == ORDERS
 
 
+@pytest.mark.long
 def test_a_full_redis_holds_up_nobody_for_good(on_own_redis: Scaled) -> None:
     """Intake goes on without it, the workers stay, and all is settled when it has room again."""
     scaled = on_own_redis

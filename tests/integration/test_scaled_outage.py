@@ -61,6 +61,7 @@ def away(request: pytest.FixtureRequest, own_postgres: PostgresServer) -> Iterat
         each.end()
 
 
+@pytest.mark.long
 def test_workers_wait_for_the_ledger_for_as_long_as_it_takes(
     on_own_postgres: Scaled, away: type[Away]
 ) -> None:
@@ -89,6 +90,7 @@ def test_workers_wait_for_the_ledger_for_as_long_as_it_takes(
     assert len(scaled.assert_serial().status) == 400
 
 
+@pytest.mark.long
 def test_a_signal_ends_it_although_the_ledger_is_away(
     on_own_postgres: Scaled, away: type[Away]
 ) -> None:

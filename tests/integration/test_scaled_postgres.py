@@ -27,6 +27,7 @@ ORDERS = 3000
 EACH = 150
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kill", [False, True], ids=["restarted", "killed"])
 def test_postgres_goes_and_comes_back_in_mid_run(
     on_own_postgres: Scaled, own_postgres: PostgresServer, *, kill: bool
@@ -49,6 +50,7 @@ def test_postgres_goes_and_comes_back_in_mid_run(
     assert len(scaled.assert_serial().status) == ORDERS
 
 
+@pytest.mark.long
 def test_postgres_is_killed_again_and_again_under_a_producer(
     on_own_postgres: Scaled, own_postgres: PostgresServer
 ) -> None:
@@ -68,6 +70,7 @@ def test_postgres_is_killed_again_and_again_under_a_producer(
     assert len(scaled.assert_serial().status) == ORDERS
 
 
+@pytest.mark.long
 def test_answers_to_commits_are_lost(on_own_postgres: Scaled, own_postgres: PostgresServer) -> None:
     """Of a producer and of payment workers; each order counts once nevertheless."""
     scaled, orders = on_own_postgres, 1000
@@ -90,6 +93,7 @@ def test_answers_to_commits_are_lost(on_own_postgres: Scaled, own_postgres: Post
         way.close()
 
 
+@pytest.mark.long
 def test_a_run_loses_answers_from_its_start_to_its_proof(
     on_own_postgres: Scaled, own_postgres: PostgresServer
 ) -> None:
@@ -111,6 +115,7 @@ def test_a_run_loses_answers_from_its_start_to_its_proof(
         way.close()
 
 
+@pytest.mark.long
 def test_clients_that_try_again_have_each_order_settled_once(
     on_own_postgres: Scaled, own_postgres: PostgresServer
 ) -> None:

@@ -7,6 +7,8 @@ import signal
 import subprocess
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.support.orderly import kill
 from tests.support.scaled import result, write_orders
 
@@ -17,6 +19,7 @@ ORDERS = 3000
 PART = 100
 
 
+@pytest.mark.long
 def test_a_killed_producer_starts_again_on_the_same_file(scaled: Scaled) -> None:
     paying = scaled.pay()
     file = write_orders(scaled.folder / "orders.jsonl", ORDERS)
@@ -36,6 +39,7 @@ def test_a_killed_producer_starts_again_on_the_same_file(scaled: Scaled) -> None
     assert len(scaled.assert_serial().status) == ORDERS
 
 
+@pytest.mark.long
 def test_producers_at_once_on_two_files_and_on_the_same_one(scaled: Scaled) -> None:
     """Half of the ids of the second file are in the first one, too, under other customers.
 
@@ -69,6 +73,7 @@ def test_producers_at_once_on_two_files_and_on_the_same_one(scaled: Scaled) -> N
     assert len(scaled.assert_serial().status) == ORDERS * 3 // 2
 
 
+@pytest.mark.long
 def test_a_run_without_workers_waits_until_somebody_pays(scaled: Scaled) -> None:
     file = write_orders(scaled.folder / "orders.jsonl", ORDERS)
     running = scaled.start("run", file, "--workers", "0", "--json")
@@ -103,6 +108,7 @@ def test_a_run_that_nobody_pays_is_ended_by_a_second_signal_and_loses_nothing(
     assert len(scaled.assert_serial().status) == 500
 
 
+@pytest.mark.long
 def test_a_run_leaves_the_paying_to_workers_elsewhere(scaled: Scaled) -> None:
     """They are there before it begins, and it is fed in parts: each is paid as it comes."""
     paying = scaled.pay()

@@ -34,7 +34,13 @@ def split(file: Path) -> tuple[str, str, str]:
     return "".join(text[:third]), "".join(text[third : 2 * third]), "".join(text[2 * third :])
 
 
-@pytest.mark.parametrize("kill", [False, True], ids=["restarted", "killed"])
+@pytest.mark.parametrize(
+    "kill",
+    [
+        pytest.param(False, id="restarted", marks=pytest.mark.long),
+        pytest.param(True, id="killed"),
+    ],
+)
 def test_redis_goes_and_comes_back_in_mid_run(
     on_own_redis: Scaled, own_redis: RedisServer, *, kill: bool
 ) -> None:
@@ -59,6 +65,7 @@ def test_redis_goes_and_comes_back_in_mid_run(
     assert len(scaled.assert_serial().status) == ORDERS
 
 
+@pytest.mark.long
 def test_redis_is_emptied_in_mid_run(on_own_redis: Scaled, own_redis: RedisServer) -> None:
     scaled = on_own_redis
     slow_down(scaled, 0.0005)
@@ -75,6 +82,7 @@ def test_redis_is_emptied_in_mid_run(on_own_redis: Scaled, own_redis: RedisServe
     assert len(scaled.assert_serial().status) == ORDERS
 
 
+@pytest.mark.long
 def test_redis_is_emptied_after_the_producers_have_gone(
     on_own_redis: Scaled, own_redis: RedisServer
 ) -> None:
@@ -100,6 +108,7 @@ def test_redis_is_emptied_after_the_producers_have_gone(
     assert len(scaled.assert_serial().status) == ORDERS
 
 
+@pytest.mark.long
 def test_what_starts_without_redis_settles_when_it_comes(
     on_own_redis: Scaled, own_redis: RedisServer
 ) -> None:
@@ -125,6 +134,7 @@ def test_what_starts_without_redis_settles_when_it_comes(
     assert len(scaled.assert_serial().status) == 1500
 
 
+@pytest.mark.long
 def test_a_backlog_needs_few_messages(on_own_redis: Scaled, own_redis: RedisServer) -> None:
     """Those who come to it say once where to look, and then pay without being told again."""
     scaled = on_own_redis

@@ -38,6 +38,7 @@ def clerk(own_redis: RedisServer, on_own_redis: Scaled) -> Scaled:
     return lead_to(on_own_redis, f"redis://orderly:secret@127.0.0.1:{own_redis.port}/0")
 
 
+@pytest.mark.long
 def test_the_rights_that_the_document_grants_are_enough(
     clerk: Scaled, own_redis: RedisServer
 ) -> None:
@@ -89,6 +90,7 @@ def test_a_right_that_is_taken_away_meanwhile_counts_as_away(
     clerk.assert_serial()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("size", [1, 3])
 def test_a_cluster_carries(scaled: Scaled, size: int) -> None:
     """Wherever its slots are; what one command needs lies together."""
@@ -112,6 +114,7 @@ def test_a_cluster_has_one_database(scaled: Scaled) -> None:
         assert_one_line(scaled("pay"), 3, f"queue {scaled.redis_url} ", words)
 
 
+@pytest.mark.long
 def test_sentinels_lead_to_the_primary_before_and_after_a_failover(
     on_own_redis: Scaled, own_redis: RedisServer, new_redis: NewRedis
 ) -> None:

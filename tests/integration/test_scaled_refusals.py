@@ -68,6 +68,7 @@ def test_what_will_not_pass_ends_a_start_in_one_line(
     assert scaled.json("status")["created"] == 0
 
 
+@pytest.mark.long
 def test_whatever_is_refused_counts_as_away_and_is_seen_until_it_passes(
     on_own_redis: Scaled, relay: Relay
 ) -> None:
@@ -129,6 +130,7 @@ def test_whatever_is_refused_counts_as_away_and_is_seen_until_it_passes(
     scaled.assert_serial()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "answer",
     [b"+OK\r\n", b"*-1\r\n", b"HTTP/1.1 400 Bad Request\r\n\r\n", b":1\r\n", b""],
@@ -155,6 +157,7 @@ def test_an_answer_that_is_none_is_waited_out(
     scaled.assert_serial()
 
 
+@pytest.mark.long
 def test_after_a_failover_orders_are_settled_although_old_connections_stay(
     on_own_redis: Scaled, own_redis: RedisServer, relay: Relay, new_redis: NewRedis
 ) -> None:
@@ -177,6 +180,7 @@ def test_after_a_failover_orders_are_settled_although_old_connections_stay(
     scaled.assert_serial()
 
 
+@pytest.mark.long
 def test_a_password_that_is_changed_is_read_again(
     on_own_redis: Scaled, own_redis: RedisServer
 ) -> None:

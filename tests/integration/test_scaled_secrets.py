@@ -55,6 +55,7 @@ def arguments_of(group: int) -> str:
     return found
 
 
+@pytest.mark.long
 def test_a_password_from_a_file_opens_the_server_and_shows_nowhere(
     locked: Scaled, own_postgres: PostgresServer
 ) -> None:
@@ -105,6 +106,7 @@ def test_a_password_that_is_wrong_or_missing_is_told_in_one_line(locked: Scaled)
         assert "falsch" not in result.err
 
 
+@pytest.mark.long
 def test_a_changed_password_of_the_ledger_needs_no_restart(
     locked: Scaled, own_postgres: PostgresServer
 ) -> None:
@@ -144,6 +146,7 @@ def test_a_changed_password_of_the_ledger_needs_no_restart(
     locked.assert_serial()
 
 
+@pytest.mark.long
 def test_a_server_that_is_not_there_is_tried_for_a_while_and_told(orderly: Orderly) -> None:
     """All that can miss one, at once, since each tries for 15 seconds."""
     port = free_port()

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 KILLS = 20
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)  # twenty processes have to start, which takes long where others work
 def test_twenty_workers_are_killed_in_mid_run(scaled: Scaled) -> None:
     """Of three, so that kills come faster than a new one is ready."""
@@ -39,6 +40,7 @@ def test_twenty_workers_are_killed_in_mid_run(scaled: Scaled) -> None:
     assert len(scaled.assert_serial().status) == orders
 
 
+@pytest.mark.long
 def test_a_service_that_ends_leaves_the_rest_to_another(scaled: Scaled) -> None:
     """One is told to end, another one is killed with all that it had in hand, a third stays."""
     orders = 3000
@@ -63,6 +65,7 @@ def test_a_service_that_ends_leaves_the_rest_to_another(scaled: Scaled) -> None:
     assert len(scaled.assert_serial().status) == orders
 
 
+@pytest.mark.long
 def test_a_worker_stopped_in_mid_transaction_frees_its_partition_after_seconds(
     scaled: Scaled,
 ) -> None:
@@ -95,6 +98,7 @@ _WAITS = "SELECT pid FROM pg_locks WHERE relation = 'outcomes'::regclass AND NOT
 _STANDS_STILL = "SELECT 1 FROM pg_stat_activity WHERE pid = %s AND state = 'idle in transaction'"
 
 
+@pytest.mark.long
 def test_the_same_trouble_of_a_batch_is_told_once_while_it_lasts(scaled: Scaled) -> None:
     scaled.environment["PARTITIONS"] = "1"
     scaled.produce(write_orders(scaled.folder / "orders.jsonl", 1))

@@ -45,6 +45,7 @@ def databases(url: str) -> set[object]:
     return {name for (name,) in ask(url, "SELECT datname FROM pg_database")}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", [{}, {"kill": True}], ids=["graceful", "killed"])
 def test_redis_keeps_its_data_and_its_address_through_a_restart(
     new_redis: NewRedis, how: dict[str, bool]
@@ -112,6 +113,7 @@ def test_the_wheels_are_enough(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
         server.close()
 
 
+@pytest.mark.long
 def test_servers_end_and_leave_nothing_when_the_tests_are_killed() -> None:
     command = [sys.executable, "-c", _TWO_SERVERS]
     with subprocess.Popen(

@@ -43,6 +43,7 @@ def ignoring(name: str) -> list[str]:
     return ["sh", "-c", f'trap "" {name}; exec "$@"', "sh", *COMMAND]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["HUP", "INT"])
 def test_a_signal_that_is_ignored_at_the_start_stays_ignored(server: Server, name: str) -> None:
     server.start(command=ignoring(name))
@@ -130,6 +131,7 @@ def stopped(orderly: Orderly) -> Iterator[Stopped]:
     run.close()
 
 
+@pytest.mark.long
 def test_who_is_stopped_by_ctrl_z_holds_nobody_up(server: Server, stopped: Stopped) -> None:
     server.start()
     taking = stopped.process.stdin
@@ -160,6 +162,7 @@ def test_who_is_told_to_go_on_at_once_does_not_stop_later(stopped: Stopped) -> N
     assert stopped.process.returncode == 0, err
 
 
+@pytest.mark.long
 @pytest.mark.anew
 @pytest.mark.parametrize("words", [["run"], ["status"], ["serve", "--port", "0"], ["verify"]])
 def test_a_ctrl_c_at_any_moment_is_no_traceback(orderly: Orderly, words: list[str]) -> None:

@@ -125,6 +125,7 @@ def test_a_reader_that_has_gone_ends_nothing(unheard: Unheard) -> None:
     assert unheard.orderly.left_open() == 0
 
 
+@pytest.mark.long
 def test_a_reader_that_stands_still_holds_nothing_up_and_hears_later_what_it_missed(
     unheard: Unheard,
 ) -> None:
@@ -153,6 +154,7 @@ def test_a_reader_that_stands_still_holds_nothing_up_and_hears_later_what_it_mis
         assert unheard.stop() == 0
 
 
+@pytest.mark.long
 def test_a_reader_that_never_reads_again_holds_up_no_end(unheard: Unheard) -> None:
     reader, writer = os.pipe()
     try:
@@ -165,6 +167,7 @@ def test_a_reader_that_never_reads_again_holds_up_no_end(unheard: Unheard) -> No
         os.close(reader)
 
 
+@pytest.mark.long
 def test_a_log_on_a_full_disk_costs_the_log_alone(unheard: Unheard) -> None:
     with Path("/dev/full").open("wb") as full:
         unheard.start(full)
@@ -174,6 +177,7 @@ def test_a_log_on_a_full_disk_costs_the_log_alone(unheard: Unheard) -> None:
     assert unheard.stop() == 0
 
 
+@pytest.mark.long
 def test_without_standard_streams_no_file_takes_their_place(unheard: Unheard) -> None:
     unheard.start(None, before="exec 0<&- 1>&- 2>&-;")
     for number in (0, 1, 2):

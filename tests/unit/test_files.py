@@ -103,6 +103,7 @@ def test_csv_files_joined_without_a_line_end_lose_only_the_order_at_the_joint(re
     assert found.why == ["line 3: must have 7 columns, not 13"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["orders.csv", "orders.jsonl", "orders.csv.gz"])
 def test_a_line_of_ten_megabytes_is_refused_in_flat_memory(read: Reader, name: str) -> None:
     huge = "x" * 10_000_000

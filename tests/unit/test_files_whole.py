@@ -49,6 +49,7 @@ def test_nothing_inside_quotes_becomes_an_order(read: Reader, position: int, siz
         assert read.pipe(content).ids == ["o1", "o2"]
 
 
+@pytest.mark.long
 def test_a_row_of_more_than_a_megabyte_of_lines_is_refused_in_flat_memory(read: Reader) -> None:
     content = csv_of(row("o1"), row("o2", sku="\n".join([TEXT, *[GOLD] * 60_000, '"'])), row("o3"))
     tracemalloc.start()
