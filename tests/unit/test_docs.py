@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 import typer
 
 from services.cli.app import app
 from services.cli.lesson import CHAPTERS, LESSONS
+from services.http.models import Event
 from services.http.problems import KINDS
 from shared import errors
 from shared.settings import Settings
@@ -152,6 +153,17 @@ def test_both_pages_of_the_course_show_the_same_outputs() -> None:
         for page in ("lessons.md", "lessons.zh.md")
     )
     assert english == chinese
+
+
+def test_every_state_of_an_order_is_drawn_and_explained() -> None:
+    told = {*get_args(Event.model_fields["event"].annotation)} - {"failed"} | {"open"}
+    picture = (ROOT / "docs" / "states.svg").read_text(encoding="utf-8")
+    assert {*re.findall(r'class="name middle".*?>(.*)</text>', picture)} == told
+    page = (ROOT / "docs" / "how-it-works.md").read_text(encoding="utf-8")
+    rows = re.findall(
+        r"^\| ([a-z, ]+) \|", page.partition("## An order's states")[2], flags=re.MULTILINE
+    )
+    assert told <= {name for row in rows for name in row.split(", ")}
 
 
 def test_every_exit_code_is_explained() -> None:
