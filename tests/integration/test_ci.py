@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MAKEFILE = """
-lint type test test-page test-system test-e2e:
+lint type test test-long test-page test-system test-e2e:
 \t@echo $@ $$PYTHON_IMAGE
 """
 ENGINE = """#!/bin/sh
 echo "engine $*" >> engine.log
 [ "$1" = stop ] || echo export PYTHON_IMAGE=image-of-{name}
 """
-LOCAL = ["lint", "type", "test", "test-page", "test-system"]
+LOCAL = ["lint", "type", "test", "test-long", "test-page", "test-system"]
 
 
 @pytest.fixture
