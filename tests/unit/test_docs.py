@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pkgutil
 import re
+import tomllib
 from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+CHANGELOG = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 PAGES = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
@@ -164,6 +167,28 @@ def test_every_state_of_an_order_is_drawn_and_explained() -> None:
         r"^\| ([a-z, ]+) \|", page.partition("## An order's states")[2], flags=re.MULTILINE
     )
     assert told <= {name for row in rows for name in row.split(", ")}
+
+
+def resolves(name: str) -> bool:
+    """Whether a dotted name leads to a module, or to something in one."""
+    try:
+        pkgutil.resolve_name(name)
+    except (ImportError, AttributeError):
+        return False
+    return True
+
+
+def test_the_version_has_its_day_in_the_changelog() -> None:
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        version = tomllib.load(file)["project"]["version"]
+    assert re.search(rf"^## \[{re.escape(version)}\] - \d{{4}}-\d\d-\d\d$", CHANGELOG, re.MULTILINE)
+
+
+def test_what_has_moved_since_is_where_the_changelog_says() -> None:
+    unreleased = CHANGELOG.partition("## [Unreleased]")[2].partition("\n## ")[0]
+    rows = re.findall(r"^ *\| `([\w.]+)` \| `([\w.]+)` \|", unreleased, flags=re.MULTILINE)
+    assert not [was for was, _ in rows if resolves(was)]
+    assert not [now for _, now in rows if not resolves(now)]
 
 
 def test_every_exit_code_is_explained() -> None:
