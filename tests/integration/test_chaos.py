@@ -18,7 +18,6 @@ from tests.support.orderly import kill, processes_of, workers_of
 if TYPE_CHECKING:
     from tests.support.orderly import Orderly
 
-ORDERS = 20_000
 SEED = "11"
 
 
@@ -53,19 +52,29 @@ def assert_nothing_runs(ended: subprocess.Popen[str]) -> None:
     eventually(lambda: not processes_of(ended.pid), within=2, what="no process is left")
 
 
-@pytest.mark.parametrize("workers", ["2", pytest.param("4", marks=pytest.mark.long)])
-def test_workers_may_be_killed_and_stopped_in_mid_run(orderly: Orderly, workers: str) -> None:
+@pytest.mark.parametrize(
+    ("workers", "strokes"),
+    [
+        ("2", 5),
+        pytest.param("2", 20, marks=pytest.mark.long),
+        pytest.param("4", 20, marks=pytest.mark.long),
+    ],
+)
+def test_workers_may_be_killed_and_stopped_in_mid_run(
+    orderly: Orderly, workers: str, strokes: int
+) -> None:
     orderly.environment |= {"STALL_AFTER": "1", "REDRIVE_AFTER": "0.5"}
-    lines = orderly("generate", str(ORDERS), "--seed", SEED).out.splitlines(keepends=True)
-    parts = ["".join(lines[start : start + 1000]) for start in range(0, ORDERS, 1000)]
+    orders = strokes * 1000
+    lines = orderly("generate", str(orders), "--seed", SEED).out.splitlines(keepends=True)
+    parts = ["".join(lines[start : start + 1000]) for start in range(0, orders, 1000)]
     running = orderly.start("run", "-", "--workers", workers, "--json", stdin=subprocess.PIPE)
     strike(orderly, running, parts, random.Random(int(workers)))
     out, err = running.communicate(timeout=60)
     assert running.returncode == 0, err
     report = json.loads(out)
-    assert report["created"] == ORDERS
+    assert report["created"] == orders
     assert report["open"] == 0
-    assert err.count("worker replaced") >= 20
+    assert err.count("worker replaced") >= strokes
     assert "no sign of life" in err
     assert_nothing_runs(running)
     orderly.assert_serial()

@@ -200,6 +200,7 @@ def test_a_watched_folder_that_is_not_there_or_cannot_be_used_is_named(orderly: 
     assert orderly.totals()["paid"] == 1  # what was accepted is settled all the same
 
 
+@pytest.mark.long
 def test_a_queue_of_folders_carries_the_sample_to_the_serial_result(orderly: Orderly) -> None:
     orderly.environment["PAYMENT_WORKERS"] = "3"
     result = finish(own(orderly, "own_queue", SAMPLE))

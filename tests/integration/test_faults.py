@@ -17,7 +17,7 @@ FAULTS = {"transient": 0.3, "permanent": 0.01, "seed": 7}
 SETTING = ",".join(f"{name}={value}" for name, value in FAULTS.items())
 
 
-@pytest.mark.parametrize("workers", ["1", "3"])
+@pytest.mark.parametrize("workers", ["3", pytest.param("1", marks=pytest.mark.long)])
 def test_outcomes_under_faults_equal_the_replay(orderly: Orderly, workers: str) -> None:
     orderly.environment["GATEWAY_FAULTS"] = SETTING
     report = orderly.json("run", "--orders", "1200", "--seed", "3", "--workers", workers)

@@ -6,6 +6,8 @@ import resource
 import subprocess
 from typing import Any
 
+import pytest
+
 from tests.support.eventually import eventually
 from tests.support.orderly import Orderly, Result, finish, workers_of
 
@@ -65,6 +67,7 @@ class Stream:
         return found[0][0] or 0 if found else 0  # nothing while the ledger is being made
 
 
+@pytest.mark.long
 def test_a_disk_that_fills_up_ends_the_run_in_one_line_and_loses_nothing(orderly: Orderly) -> None:
     stream, disk = Stream(orderly), Disk()
     stream.send(0, 400)

@@ -163,6 +163,7 @@ def test_a_gateway_that_nobody_would_await_stops_the_run_before_it_starts(
     assert not orderly.ledger.exists()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("form", ["json", "console"])
 def test_what_is_logged_steers_no_terminal(form: str) -> None:
     program = (

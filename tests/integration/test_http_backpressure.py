@@ -165,6 +165,7 @@ def test_thousands_of_refused_requests_leave_nothing_behind(full: tuple[Server, 
     assert server.place(order("after")).status_code == 202
 
 
+@pytest.mark.long
 def test_however_many_press_in_no_more_are_open_than_there_may_be(server: Server) -> None:
     """Single orders and bodies of many at once, into a pipeline that pays slowly."""
     slow_down(server.orderly, 0.002)

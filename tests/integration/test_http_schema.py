@@ -19,6 +19,7 @@ SCHEMATHESIS = [sys.executable, "-m", "schemathesis.cli"]
 BOUNDED = (f"--max-examples={examples(12)}", "--generation-deterministic")
 
 
+@pytest.mark.long
 @pytest.mark.hypothesis
 def test_schemathesis_finds_nothing(server: Server) -> None:
     """Valid and invalid requests to every operation, and their answers held to the document.

@@ -93,6 +93,7 @@ def test_a_run_sees_damage_to_the_accounts_that_it_touches(
     assert f"orderly: {check}: account customer/" in result.err
 
 
+@pytest.mark.long
 def test_a_run_sees_damage_to_the_orders_that_it_settles(shop: Orderly) -> None:
     trigger = (
         "CREATE TRIGGER spoil AFTER INSERT ON outcomes BEGIN "

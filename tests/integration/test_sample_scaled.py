@@ -40,7 +40,7 @@ def in_local_mode(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     return outcome
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=[pytest.param("sqlite", marks=pytest.mark.long), "postgresql"])
 def orderly(request: pytest.FixtureRequest, tmp_path: Path, redis_server: Redis) -> Orderly:
     """The command in redis mode, with each kind of ledger."""
     if request.param == "postgresql":
