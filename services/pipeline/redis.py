@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from shared.settings import Settings
 
 
-class ScaledPipeline(Pipeline):
+class RedisPipeline(Pipeline):
     """A pipeline that shares its queue with others; it may have no worker of its own.
 
     See the base class for the arguments.

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 def new_pipeline(ledger: Ledger, settings: Settings, *, run_id: str, niceness: int = 0) -> Pipeline:
     """Make the pipeline of the mode that is set; its libraries are loaded only where it is."""
     if settings.queue_mode == "redis":
-        from services.pipeline.redis import ScaledPipeline  # noqa: PLC0415
+        from services.pipeline.redis import RedisPipeline  # noqa: PLC0415
 
-        return ScaledPipeline(ledger, settings, run_id=run_id, niceness=niceness)
+        return RedisPipeline(ledger, settings, run_id=run_id, niceness=niceness)
     from services.pipeline.local import LocalPipeline  # noqa: PLC0415
 
     return LocalPipeline(ledger, settings, run_id=run_id, niceness=niceness)
