@@ -62,7 +62,7 @@ def server(orderly: Orderly) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A running service that tests share; at the end its books equal the replay."""
+    """A running service that tests share; at the end it equals the replay."""
     orderly = Orderly(tmp_path_factory.mktemp("shop"))
     service = Server(orderly)
     try:

@@ -175,8 +175,8 @@ def test_a_watched_folder_is_taken_in_as_it_fills_and_only_once(orderly: Orderly
     assert "rejected: order: must be JSON (1)" in result.out
     assert [each.name for each in (inbox / "refused").iterdir()] == ["0042-half.json"]
     assert not [*inbox.glob("*.json")]
-    books = orderly.assert_serial()
-    assert len(books.status) == 300
+    serial = orderly.assert_serial()
+    assert len(serial.status) == 300
 
     # A crash before files are put away is as if they were dropped again.
     for each in taken.iterdir():
@@ -184,7 +184,7 @@ def test_a_watched_folder_is_taken_in_as_it_fills_and_only_once(orderly: Orderly
     again = finish(own(orderly, "own_source", inbox, "--patience", "0.1"))
     assert again.code == 0, again
     assert "duplicates       300" in again.out
-    assert orderly.assert_serial() == books
+    assert orderly.assert_serial() == serial
 
 
 def test_a_watched_folder_that_is_not_there_or_cannot_be_used_is_named(orderly: Orderly) -> None:

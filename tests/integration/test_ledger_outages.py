@@ -33,12 +33,12 @@ OUTAGES = (
     *("F0001", "XX000", "XX001", "XX002"),
 )
 _STORM = """
-CREATE TABLE weather (states text[]);
+CREATE TABLE states_to_raise (states text[]);
 CREATE SEQUENCE strokes;
 CREATE FUNCTION strike() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE found text[];
 BEGIN
-  SELECT states INTO found FROM weather;
+  SELECT states INTO found FROM states_to_raise;
   IF found IS NOT NULL THEN
     RAISE EXCEPTION 'made up' USING ERRCODE = found[1 + nextval('strokes') % cardinality(found)];
   END IF;
@@ -75,7 +75,7 @@ def test_whatever_the_database_says_that_is_not_about_the_data_no_order_dies_of_
         running.stdin.write("".join(texts[:100]))
         running.stdin.flush()
         command.until_settled(100)
-        connection.execute("INSERT INTO weather VALUES (%s)", (list(OUTAGES),))
+        connection.execute("INSERT INTO states_to_raise VALUES (%s)", (list(OUTAGES),))
         running.stdin.write("".join(texts[100:]))
         running.stdin.flush()
         eventually(
@@ -85,7 +85,7 @@ def test_whatever_the_database_says_that_is_not_about_the_data_no_order_dies_of_
         )
         assert command.count("SELECT sum(failures) FROM cursors") == 0
         assert command.settled() == 100
-        connection.execute("DELETE FROM weather")
+        connection.execute("DELETE FROM states_to_raise")
     found = finish(running)
     assert found.code == 0, found
     assert (found.json["dead"], found.json["created"]) == (0, 300)

@@ -39,7 +39,7 @@ def without_id(customer_id: str = "c-1", amount: int = 100) -> dict[str, Any]:
 
 
 def candidate(ledger: Ledger, fields: dict[str, Any]) -> Candidate:
-    """Make an order ready for the journal, as the door does."""
+    """Make an order ready for the journal, as intake does."""
     built, canonical = build_order(fields)
     partition = ledger.partition_of(built.customer_id)
     return Candidate(built.order_id, partition, canonical, digest(canonical))

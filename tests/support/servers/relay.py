@@ -1,6 +1,6 @@
 """What stands between Orderly and a Redis: a name that moves, a proxy, one that refuses.
 
-It answers PING and what a client says at the door whatever happens, as such servers do.
+It answers PING and what a client says first whatever happens, as such servers do.
 """
 
 from __future__ import annotations
