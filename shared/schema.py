@@ -27,7 +27,7 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from pydantic_core import PydanticCustomError, core_schema, from_json
+from pydantic_core import PydanticCustomError, core_schema, from_json, to_json
 
 from shared.currencies import Currency  # noqa: TC001  pydantic reads it
 from shared.errors import InvalidBatch, InvalidOrder, Reason
@@ -181,21 +181,26 @@ _parse_batch = OrderBatch.__pydantic_validator__.validate_json
 _dump_order = Order.__pydantic_serializer__.to_json
 
 
-def parse_order(raw: bytes | str) -> tuple[Order, bytes]:
+def parse_order(raw: bytes | str, missing_id: str | None = None) -> tuple[Order, bytes]:
     """Parse one JSON order; return it with its canonical encoding.
+
+    Args:
+        raw: The order.
+        missing_id: Its id, if it is an object that has none.
 
     Raises:
         InvalidOrder: With the rules that it breaks.
     """
     check_weight(raw)
+    if missing_id is not None:
+        raw = to_json({"order_id": missing_id, **_read_object(raw)})
     try:
         order = _parse_order(raw)
     except ValidationError as error:
         raise InvalidOrder(reasons_of(_all_findings(error, lambda: from_json(raw)))) from None
     canonical = _dump_order(order)
-    if canonical != raw:
-        # JSON leaves open which of two equal keys counts; where money hangs on it, neither does.
-        _refuse_repeated_keys(raw)
+    if canonical != raw and missing_id is None:
+        _read_object(raw)
     return order, canonical
 
 
@@ -321,12 +326,19 @@ def _item_findings(items: Sequence[Any]) -> Iterator[ErrorDetails]:
                 yield {**detail, "loc": ("items", index, *detail["loc"])}
 
 
-def _refuse_repeated_keys(raw: bytes | str) -> None:
-    def check(pairs: list[tuple[str, Any]]) -> None:
-        seen = {key for key, _ in pairs}
-        if len(seen) != len(pairs):
-            keys = [key for key, _ in pairs]
-            twice = next(key for key in keys if keys.count(key) > 1)
-            raise InvalidOrder([Reason(legible(twice, 100), "must not be given twice")])
+def _read_object(raw: bytes | str) -> dict[str, Any]:
+    """Read valid JSON, and refuse a key that is given twice.
 
-    json.loads(raw, object_pairs_hook=check)
+    JSON leaves open which of two equal keys counts; where money hangs on it, neither does.
+    """
+    found: dict[str, Any] = json.loads(raw, object_pairs_hook=_without_repeats)
+    return found
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise InvalidOrder([Reason(legible(twice, 100), "must not be given twice")])
+    return found

@@ -263,6 +263,27 @@ def test_a_key_that_comes_twice_in_an_item_is_refused_even_if_equal() -> None:
 
 
 @quickly
+@given(some.orders, st.sampled_from([None, 2]), st.sampled_from(["", " \n\t"]))
+def test_an_order_without_an_id_is_given_one_however_it_is_written(
+    order: Order, indent: int | None, blanks: str
+) -> None:
+    values = order.model_dump(mode="json")
+    order_id = values.pop("order_id")
+    written = blanks + json.dumps(values, indent=indent) + blanks
+    assert parse_order(written.encode(), order_id) == (order, encode_order(order))
+
+
+def test_an_order_that_is_given_its_id_keeps_the_rules_that_are_looked_at_last() -> None:
+    values = {name: value for name, value in ORDER.items() if name != "order_id"}
+    twice = as_json(values).replace(b'"quantity": 2', b'"quantity": 2, "quantity": 1')
+    with pytest.raises(InvalidOrder, match="quantity: must not be given twice"):
+        parse_order(twice, "o-1")
+    dear = [{"sku": "a", "quantity": 1_000_000, "unit_price": 10**12}] * 10
+    with pytest.raises(InvalidOrder, match="total: must be below 2"):
+        parse_order(as_json(values | {"items": dear}), "o-1")
+
+
+@quickly
 @given(st.binary(max_size=64) | st.text(max_size=64))
 def test_noise_is_refused_in_our_own_words(raw: bytes | str) -> None:
     assert understood(parse_order, raw) is None

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import TYPE_CHECKING, Any
 
+from services.http.live.json_members import members_of
 from shared.ledger.dead_letters import undecided
 from shared.ledger.listing import list_orders
 
@@ -28,7 +28,7 @@ class Latest:
     """Both lists.
 
     Attributes:
-        text: As JSON, ready to be sent.
+        members: The members of the snapshot that they are, as JSON.
     """
 
     def __init__(self, ledger: Ledger) -> None:
@@ -38,7 +38,7 @@ class Latest:
         self._positions: list[Position] = []
         self._orders: list[Listed] = []
         self._letters: list[dict[str, Any]] = []
-        self.text = '{"orders":[],"letters":[]}'
+        self.members = members_of({"orders": [], "letters": []})
 
     def refresh(self, connection: sa.Connection, positions: list[Position], found: Totals) -> None:
         """Read them again, if it is time to."""
@@ -53,5 +53,4 @@ class Latest:
             self._letters = [letter.as_dict() for letter in letters]
             self._undecided_at = now
         self._read_at, self._positions = now, positions
-        lists = {"orders": self._orders, "letters": self._letters}
-        self.text = json.dumps(lists, separators=(",", ":"))
+        self.members = members_of({"orders": self._orders, "letters": self._letters})

@@ -7,12 +7,12 @@ gets one needs none of those before it.
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 
 from services.http.live.history import Counters, History
+from services.http.live.json_members import members_of, object_of
 from services.http.live.latest import Latest
 from shared import clock
 from shared.errors import LedgerUnavailable, QueueUnavailable
@@ -79,7 +79,7 @@ class Live:
         self._holders: dict[int, str] = {}
         self._flags: dict[str, bool] = {}
         self._queue_trouble: str | None = None
-        self._sent = ("", 0.0)
+        self._sent = (("", "", ""), 0.0)
         self._charts = ""
         self._is_stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="live", daemon=True)
@@ -142,7 +142,7 @@ class Live:
         )
         self._note_losses(now, entries)
         if self._history.observe(now, counters):
-            self._charts = json.dumps(self._history.as_dict(), separators=(",", ":"))
+            self._charts = members_of(self._history.as_dict())
         for entry in entries:
             own = self._pipeline.partitions_of(entry.slot)
             held = own if own is not None else [entry.partition]
@@ -192,23 +192,20 @@ class Live:
         for name, is_so in flags.items():
             if is_so is not self._flags.get(name, False):
                 self._history.mark(now, labels[name][is_so])
-                self._charts = json.dumps(self._history.as_dict(), separators=(",", ":"))
+                self._charts = members_of(self._history.as_dict())
         self._flags = flags
         return flags
 
     def _send(self, now: float, state: dict[str, Any]) -> None:
         """Publish a snapshot if there is news, and one a second in any case."""
         stopping = self._is_stopping.is_set()
-        head = json.dumps(
-            {**self._fixed, **self._counted, **state, "stopping": stopping},
-            separators=(",", ":"),
-        )
-        text = f"{head[:-1]},{self._charts[1:-1]},{self._lists.text[1:-1]}"
-        same = text == self._sent[0]
+        head = members_of({**self._fixed, **self._counted, **state, "stopping": stopping})
+        news = head, self._charts, self._lists.members
+        same = news == self._sent[0]
         if stopping or not same or now - self._sent[1] >= 1 - 1 / PER_SECOND:
-            self._sent = (text, now)
-            read = json.dumps(self._counted_at)
-            self._broadcast.publish(f'{text},"at":{now:.2f},"read":{read}}}')
+            self._sent = (news, now)
+            times = members_of({"at": round(now, 2), "read": self._counted_at})
+            self._broadcast.publish(object_of(*news, times))
 
 
 def _worker(entry: WorkerEntry, now: float) -> dict[str, Any]:

@@ -216,9 +216,7 @@ def _parse(body: bytes, request: Request) -> tuple[Order, bytes]:
         if len(error.reasons) > 1:
             others = [each for each in error.reasons if each.where != "order_id"]
             raise InvalidOrder(others) from None
-    # It is an object that lacks nothing else, so it begins with a brace and a field.
-    order_id = key_of(request) or str(uuid7())
-    return parse_order(b'{"order_id":"%s",' % order_id.encode() + body.lstrip()[1:])
+    return parse_order(body, key_of(request) or str(uuid7()))
 
 
 def uuid7() -> uuid.UUID:
