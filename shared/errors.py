@@ -31,8 +31,8 @@ class Reason(NamedTuple):
     value: str = ""
 
     def __str__(self) -> str:
-        got = f", not {self.value}" if self.value else ""
-        return f"{self.where}: {self.rule}{got}"
+        got = f", not {self.value}" if self.rule.startswith("must ") else f" ({self.value})"
+        return f"{self.where}: {self.rule}{got if self.value else ''}"
 
     @property
     def kind(self) -> str:
