@@ -185,9 +185,11 @@ def _nearest_parts(parts: list[list[_Finding]], steps: int) -> list[list[_Findin
 def _reason(finding: _Finding) -> Reason:
     detail, spot = finding
     kind, context = detail["type"], detail.get("ctx", {})
-    place, value = spot.place, _value(detail)
+    place, value = spot.place, value_of(detail)
     rule = legible(spot.words) if spot.words and is_of_form(kind) else rule_of(detail)
-    if kind == _BROKEN and "where" in context:
+    if kind == "extra_forbidden":
+        rule = "is not a field of an order"
+    elif kind == _BROKEN and "where" in context:
         place = (*place, context["where"])
     elif kind in _TAGS and (name := _NAME.fullmatch(str(context.get("discriminator")))):
         place = (*place, name[1])
@@ -201,7 +203,7 @@ def _reason(finding: _Finding) -> Reason:
     return Reason(f"key {where}" if spot.is_key else where, rule, value)
 
 
-def _value(detail: ErrorDetails) -> str:
+def value_of(detail: ErrorDetails) -> str:
     """What stood there, where that says something: not all that a list or an object holds."""
     kind, value = detail["type"], detail["input"]
     is_whole = isinstance(value, Collection | BaseModel) and not isinstance(value, str | bytes)

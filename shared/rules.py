@@ -40,7 +40,7 @@ _URL = "must be a URL"
 
 _RULES = {
     "missing": "is required",
-    "extra_forbidden": "is not a field of an order",
+    "extra_forbidden": "is not a known field",
     "literal_error": "must be {expected}",
     "enum": "must be {expected}",
     "none_required": "must be null",

@@ -18,8 +18,8 @@ from starlette.routing import compile_path
 
 from services.http.callers import COSTLY
 from services.http.models import COMPONENTS
-from services.http.problems import KINDS, MEDIA_TYPE, Problem, of_ledger, of_status
-from shared.errors import LedgerUnavailable, Reason
+from services.http.problems import KINDS, MEDIA_TYPE, Problem, of_ledger, of_parameters, of_status
+from shared.errors import LedgerUnavailable
 
 if TYPE_CHECKING:
     from shared.settings import Settings
@@ -122,11 +122,7 @@ def _allowed(request: Request) -> list[str]:
 
 async def _refuse_parameters(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101
-    errors = [
-        Reason(".".join(map(str, each["loc"])), each["msg"], repr(each["input"])[:60])
-        for each in error.errors()
-    ]
-    return answer(Problem("invalid-request", str(errors[0]), errors=errors), request)
+    return answer(of_parameters(error.errors()), request)
 
 
 async def _refuse_bug(request: Request, _error: Exception) -> Response:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 
-from services.http.problems import Problem
-from shared.errors import Reason
+from services.http.problems import Problem, of_parameters
 from shared.texts import legible, shown
 
 if TYPE_CHECKING:
@@ -93,13 +92,7 @@ async def read_model(request: Request, model: type[M]) -> M:
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
-        reasons = [
-            Reason(
-                ".".join(["body", *map(str, each["loc"])]), each["msg"], shown(each["input"], 60)
-            )
-            for each in error.errors()
-        ]
-        raise Problem("invalid-request", str(reasons[0]), errors=reasons) from None
+        raise of_parameters(error.errors(), "body") from None
 
 
 async def while_there(request: Request, work: Coroutine[Any, Any, T]) -> T:

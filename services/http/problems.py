@@ -8,12 +8,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from shared.errors import LedgerUncertain
+from shared.errors import LedgerUncertain, Reason
+from shared.reasons import value_of
+from shared.rules import rule_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from shared.errors import LedgerUnavailable, Reason
+    from shared.errors import LedgerUnavailable
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -220,6 +222,20 @@ class Problem(Exception):
         """The answer's own headers, for a document of ``length`` bytes."""
         headers = {"content-type": MEDIA_TYPE, "content-length": str(length), **self.headers}
         return [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+
+
+def of_parameters(details: Iterable[Any], *within: str) -> Problem:
+    """The problem that parameters are which pydantic refuses.
+
+    Args:
+        details: What it found, as it says it.
+        within: What they are part of, where pydantic does not say that.
+    """
+    errors = [
+        Reason(".".join(map(str, (*within, *each["loc"]))), rule_of(each), value_of(each))
+        for each in details
+    ]
+    return Problem("invalid-request", str(errors[0]), errors=errors)
 
 
 def of_ledger(error: LedgerUnavailable) -> Problem:

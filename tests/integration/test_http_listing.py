@@ -104,3 +104,8 @@ def test_new_orders_do_not_disturb_who_turns_the_pages(faulty: Server) -> None:
 def test_a_parameter_that_cannot_be_meant_is_named(faulty: Server, wanted: str, where: str) -> None:
     document = problem_of(faulty.client.get(f"/orders?{wanted}"), 422, "invalid-request")
     assert [error["where"] for error in document["errors"]] == [f"query.{where}"]
+
+
+def test_a_parameter_is_told_of_as_a_field_of_an_order_is(faulty: Server) -> None:
+    document = problem_of(faulty.client.get("/orders?limit=501"), 422, "invalid-request")
+    assert document["detail"] == "query.limit: must be at most 500, not '501'"
