@@ -54,8 +54,14 @@ _SERVER_KEEPALIVES = {
 }
 _ENCODING = "UTF8"
 # A role, a database and the URL's options may have these otherwise: our statements, and the texts
-# in them, would be read as something else.
-_MEANT = {"array_nulls": "on", "client_encoding": _ENCODING}
+# in them, would be read as something else. And every statement is planned for the tables as they
+# are: a plan that was kept from when they were empty reads all of a table for each value that is
+# asked for, and then intake stood still until somebody had analysed the table.
+_MEANT = {
+    "array_nulls": "on",
+    "client_encoding": _ENCODING,
+    "plan_cache_mode": "force_custom_plan",
+}
 # Would end sessions and transactions that are well. Not every version of the server knows them.
 _ENDLESS = {"idle_session_timeout": "0", "transaction_timeout": "0"}
 _IS_KNOWN = (
