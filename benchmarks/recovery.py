@@ -16,7 +16,8 @@ from shared.ledger.database.tables import outcomes, workers
 if TYPE_CHECKING:
     from benchmarks.measure import Environment
 
-RATE = 2000
+RATE = 250
+"""Orders a second: of two partitions each has one every 8 ms, and no worker has all it can do."""
 SETTLING_SECONDS = 1.0
 """How long the run goes on between two kills, so that each finds it as it usually is."""
 
@@ -26,8 +27,9 @@ WITHIN_SECONDS = 30.0
 def recovery_seconds(place: Environment, kills: int) -> list[float]:
     """Kill one worker after the other; return the seconds until another one has settled an order.
 
-    Of the partition that the victim had, which has orders waiting all the time.
+    Of the partition that the victim had.
     """
+    place = place | {"PARTITIONS": "2"}
     orders = int((kills + 5) * RATE * (SETTLING_SECONDS + 1))
     arguments = ["run", "--orders", str(orders), "--seed", "1", "--rate", str(RATE)]
     subprocess.run([*COMMAND, "migrate"], env=place, cwd=ROOT, check=True)
