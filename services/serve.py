@@ -140,7 +140,7 @@ class _Service:
             self._server.start()
             self._live.start()
             self._announce()
-            self._monitor(lambda: not self._stop.drain.is_set())
+            self._watch(lambda: not self._stop.drain.is_set())
             self._finish()
             self._pipeline.drain()
             self._say(self._asker.ask(totals, ENDING).equation)
@@ -168,11 +168,11 @@ class _Service:
         self._say(f"ledger {self._ledger.name}")
         if not settings.api_token.get_secret_value() and not _is_loopback(settings.http_host):
             self._say(
-                f"whoever can reach {settings.http_host} can position orders: set API_TOKEN to "
+                f"whoever can reach {settings.http_host} can place orders: set API_TOKEN to "
                 "ask for a token"
             )
 
-    def _monitor(self, is_wanted: Callable[[], bool]) -> None:
+    def _watch(self, is_wanted: Callable[[], bool]) -> None:
         """Supervise for as long as it is wanted, or until a second signal."""
         while is_wanted():
             if self._stop.abort.is_set():
@@ -193,7 +193,7 @@ class _Service:
         self._prover.close()
         self._server.stop()
         until = time.monotonic() + TROUBLE_SECONDS
-        self._monitor(
+        self._watch(
             lambda: (
                 self._server.is_running
                 and (self._pipeline.trouble is None or time.monotonic() < until)
@@ -211,7 +211,7 @@ class _Service:
             stall.observe([each.cursor for each in positions], waiting)
             return bool(waiting)
 
-        self._monitor(is_unsettled)
+        self._watch(is_unsettled)
 
     def _doing(self) -> dict[str, Any]:
         """What the page shows beside what is counted."""

@@ -200,7 +200,8 @@ _parse_order = Order.__pydantic_validator__.validate_json
 _check_item = LineItem.__pydantic_validator__.validate_python
 _parse_item = LineItem.__pydantic_validator__.validate_json
 _parse_batch = OrderBatch.__pydantic_validator__.validate_json
-_dump_order = Order.__pydantic_serializer__.to_json
+encode_order = Order.__pydantic_serializer__.to_json
+"""Writes an order in its canonical encoding; orders with the same one are the same order."""
 
 
 def parse_order(raw: bytes | str, missing_id: str | None = None) -> tuple[Order, bytes]:
@@ -221,7 +222,7 @@ def parse_order(raw: bytes | str, missing_id: str | None = None) -> tuple[Order,
     except ValidationError as error:
         found = _all_findings(error, lambda: from_json(raw), _check_json_item)
         raise InvalidOrder(reasons_of(found, Order)) from None
-    canonical = _dump_order(order)
+    canonical = encode_order(order)
     if canonical != raw and missing_id is None:
         _read_object(raw)
     return order, canonical
@@ -238,12 +239,7 @@ def build_order(fields: dict[str, Any]) -> tuple[Order, bytes]:
     except ValidationError as error:
         found = _all_findings(error, lambda: fields, _check_item)
         raise InvalidOrder(reasons_of(found, Order)) from None
-    return order, _dump_order(order)
-
-
-def encode_order(order: Order) -> bytes:
-    """Write an order in its canonical encoding."""
-    return _dump_order(order)
+    return order, encode_order(order)
 
 
 def encode_batch(ledger_id: str, partition: int, first: int, orders: Sequence[bytes]) -> bytes:

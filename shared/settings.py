@@ -144,7 +144,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     queue_mode: Annotated[
-        QueueMode, Field(description="what carries the orders from producer to consumers")
+        QueueMode, Field(description="what carries the orders from intake to the workers")
     ] = "local"
     ledger_url: Annotated[
         str, AfterValidator(_ledger_url), Field(description="the ledger's database")
@@ -158,11 +158,9 @@ class Settings(BaseModel):
     redis_password_file: Annotated[
         str, Field(description="a file with the password for REDIS_URL")
     ] = ""
-    payment_workers: Annotated[
-        int, Field(ge=0, le=64, description="payment consumers to start")
-    ] = 2
+    payment_workers: Annotated[int, Field(ge=0, le=64, description="payment workers to start")] = 2
     partitions: Annotated[
-        int, Field(ge=1, le=1024, description="shards of the customers; fixed with the ledger")
+        int, Field(ge=1, le=1024, description="shares of the customers; fixed with the ledger")
     ] = 16
     batch_size: Annotated[
         int, Field(ge=1, le=10_000, description="most orders in a message and a settlement")
@@ -177,7 +175,8 @@ class Settings(BaseModel):
         float, Field(ge=0.05, le=3600, description="seconds of silence before a partition's nudge")
     ] = 2.0
     stall_after: Annotated[
-        float, Field(ge=0.5, le=3600, description="seconds without progress before a worker goes")
+        float,
+        Field(ge=0.5, le=3600, description="seconds without a sign of life before a worker goes"),
     ] = 5.0
     opening_balance: Annotated[
         int,

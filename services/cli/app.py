@@ -86,7 +86,7 @@ def run(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Produce and pay until all is settled, then prove it.
+    """Take orders in and pay until all is settled, then prove it.
 
     Without input it settles what is open. In redis mode, --workers 0 waits for the workers
     that run elsewhere.

@@ -74,7 +74,7 @@ def print_story(story: Story) -> None:
             ("customer", story["customer_id"]),
             ("status", story["status"]),
             ("total", f"{format_amount(story['total'], currency)} {currency}"),
-            ("position", f"partition {story['partition']}, number {story['number']}"),
+            ("place", f"partition {story['partition']}, number {story['number']}"),
             ("attempts", str(story["attempts"])),
         ]
     )

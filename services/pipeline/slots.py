@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from services.payment.heartbeat import Heartbeat
 
-"""Seconds between two tries to start a process that this machine has no room for."""
-
 
 class Loss(NamedTuple):
     """A worker that ended unasked.

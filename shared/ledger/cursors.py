@@ -56,7 +56,7 @@ def peek(connection: sa.Connection, partition: int) -> Cursor:
     return Cursor(partition, *row)
 
 
-class StalledPartition(NamedTuple):
+class OverduePartition(NamedTuple):
     """A partition with open orders whose cursor, at ``number``, has not moved for a while."""
 
     partition: int
@@ -69,7 +69,7 @@ def _is_past(column: sa.ColumnElement[int], before: int) -> sa.ColumnElement[boo
     return sa.not_(is_recent)
 
 
-def overdue(connection: sa.Connection, before: int) -> list[StalledPartition]:
+def overdue(connection: sa.Connection, before: int) -> list[OverduePartition]:
     """Find the partitions where nothing has happened since ``before`` (microseconds, UTC)."""
     accepted = (
         sa.select(journal.c.accepted_at)
@@ -90,17 +90,17 @@ def overdue(connection: sa.Connection, before: int) -> list[StalledPartition]:
         )
         .order_by(cursors.c.partition)
     )
-    return [StalledPartition(*row) for row in rows]
+    return [OverduePartition(*row) for row in rows]
 
 
-def claim_nudge(ledger: Ledger, stalled: StalledPartition, before: int) -> bool:
+def claim_nudge(ledger: Ledger, late: OverduePartition, before: int) -> bool:
     """Take it upon oneself to nudge a partition; False if another process has, or it moved."""
     with ledger.database.write() as connection:
         claimed = connection.execute(
             cursors.update()
             .where(
-                cursors.c.partition == stalled.partition,
-                cursors.c.number == stalled.number,
+                cursors.c.partition == late.partition,
+                cursors.c.number == late.number,
                 _is_past(cursors.c.nudged_at, before),
             )
             .values(nudged_at=clock.now_us())

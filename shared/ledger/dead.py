@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from shared import clock
 from shared.ledger.database.tables import outcomes
-from shared.ledger.dead_letters import IS_DEAD, PAGE, UNDECIDED, dead_letters, position_of
+from shared.ledger.dead_letters import IS_DEAD, PAGE, UNDECIDED, dead_letters, place_of
 from shared.ledger.reopening import reopen
 
 if TYPE_CHECKING:
@@ -86,5 +86,5 @@ _THIS = (
 
 
 def _pages(letters: Sequence[DeadLetter]) -> Iterator[list[DeadLetter]]:
-    ordered = sorted(set(letters), key=position_of)
+    ordered = sorted(set(letters), key=place_of)
     return (ordered[start : start + PAGE] for start in range(0, len(ordered), PAGE))

@@ -55,7 +55,7 @@ def dead_letters(
         page = order_ids[start : start + PAGE]
         rows = connection.execute(of_these.where(identities.c.order_id.in_(page)))
         found += [_letter(row) for row in rows]
-    return sorted(set(found), key=position_of)
+    return sorted(set(found), key=place_of)
 
 
 def undecided(connection: sa.Connection, limit: int) -> list[DeadLetter]:
@@ -97,6 +97,6 @@ def _letter(row: Any) -> DeadLetter:  # noqa: ANN401  a row of one query
     return letter._replace(reason=legible(letter.reason)) if letter.reason else letter
 
 
-def position_of(letter: DeadLetter) -> tuple[int, int]:
+def place_of(letter: DeadLetter) -> tuple[int, int]:
     """Say where it is: partition and number, the journal's order."""
     return letter.partition, letter.number

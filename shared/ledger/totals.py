@@ -60,7 +60,7 @@ def totals(connection: sa.Connection, positions: Sequence[Position] | None = Non
 
     Args:
         connection: One snapshot.
-        positions: The partitions' read_positions in it, if they have been read.
+        positions: The partitions' positions in it, if they have been read.
     """
     if positions is None:
         positions = read_positions(connection)

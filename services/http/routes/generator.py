@@ -62,13 +62,13 @@ class _Job:
         return {
             "orders": self.request.orders,
             "rate": self.request.rate,
-            "made": self.batcher.received,
+            "made": self.batcher.created,
             "running": self.thread.is_alive(),
             "error": self.error,
         }
 
     def _run(self) -> None:
-        # By the clock, to the millisecond: two wishes share orders only where that is meant.
+        # By the clock, to the millisecond: two requests share orders only where that is meant.
         seed = clock.now_us() // 1000 % 10**10 if self.request.seed is None else self.request.seed
         source = synthetic.orders(self.request.orders, seed)
         try:

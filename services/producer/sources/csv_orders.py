@@ -11,7 +11,8 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from services.producer.sources.csv_rows import COLUMNS, Flaw, Row, bare, lines_of, read_rows
+from services.producer.sources.columns import COLUMNS
+from services.producer.sources.csv_rows import Flaw, Row, bare, lines_of, read_rows
 from services.producer.sources.source import FLUSH, Accepted, CutOff, Rejected, SourceLine, of_line
 from shared.currencies import MINOR_DIGITS
 from shared.errors import InvalidOrder, Reason

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from services.producer.sources.columns import COLUMNS
 from services.producer.sources.streams import LINE_BYTES
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ _RETURN = re.compile(rb"(\r+)")
 _ENDS = re.compile(rb"((?:\r|[\0\x0b\x0c\x1c-\x1e]|\xc2\x85|\xe2\x80[\xa8\xa9])+)")
 _RETURN_INSIDE = re.compile(rb"\r[^\n]")
 _OTHERS = tuple(end.encode() for end in "\0\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029")
-COMMAS = 6
+COMMAS = len(COLUMNS) - 1
 """As many as a row has: one with a stray character in a field is refused for that field."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from typing import TYPE_CHECKING, NamedTuple
 
+from services.producer.sources.columns import COLUMNS
 from services.producer.sources.csv_quotes import join_rows
 from services.producer.sources.jsonl_orders import TOO_LONG
 from services.producer.sources.source import FLUSH, NOT_UTF8, CutOff, of_line
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from services.producer.sources.notes import Notes
     from services.producer.sources.source import Flush
     from services.producer.sources.streams import Line
-
-COLUMNS = ("order_id", "customer_id", "currency", "placed_at", "sku", "quantity", "unit_price")
 
 INVISIBLE = " \t\r\n\0\xa0\u200b\ufeff"
 

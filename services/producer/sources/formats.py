@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from services.producer.sources.csv_rows import COLUMNS, bare, split_row
+from services.producer.sources.columns import COLUMNS
+from services.producer.sources.csv_rows import bare, split_row
 from shared.errors import InputError
 
 if TYPE_CHECKING:

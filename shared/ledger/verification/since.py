@@ -146,7 +146,7 @@ def _check_identity(
     is_later = identity.partition == entry.partition and identity.number > entry.number
     if not (is_later if status == "retried" else is_here):
         found = f"partition {identity.partition}, number {identity.number}"
-        proof.add("identity", entry.where, f"its identity has another position: {found}")
+        proof.add("identity", entry.where, f"its identity has another place: {found}")
     elif identity.digest != digest(encode_order(entry.order)):
         proof.add("identity", entry.where, "its identity has the digest of other content")
 
