@@ -111,10 +111,15 @@ def _to_utc(instant: datetime) -> datetime:
 
 
 class _Model(BaseModel):
-    # The last two hold for fields that somebody adds: what is written must be read again, and JSON
-    # has no word for infinity, or for what is no number.
+    # The last three are for fields that somebody adds: what is written must be read again as it
+    # was. JSON has no word for infinity, and a default of another type would come back as its own.
     model_config = ConfigDict(
-        strict=True, frozen=True, extra="forbid", serialize_by_alias=True, allow_inf_nan=False
+        strict=True,
+        frozen=True,
+        extra="forbid",
+        serialize_by_alias=True,
+        allow_inf_nan=False,
+        validate_default=True,
     )
 
 

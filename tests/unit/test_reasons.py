@@ -404,6 +404,14 @@ def test_a_field_that_goes_by_another_name_is_called_by_it() -> None:
     ]
 
 
+def test_a_default_that_would_not_come_back_from_the_journal_is_refused() -> None:
+    model = create_model("Mine", __base__=Order, added=(Decimal, 0))
+    with pytest.raises(ValidationError) as refused:
+        model.model_validate_json(json.dumps(order()))
+    (reason,) = reasons_of(refused.value.errors(), model)
+    assert str(reason) == "added: must be an instance of Decimal, not 0"
+
+
 def test_a_list_that_lost_entries_without_an_error_is_told_to_be_too_short() -> None:
     def leave_out(_value: object) -> object:
         raise PydanticOmit
