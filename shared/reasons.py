@@ -191,11 +191,12 @@ def _reason(finding: _Finding) -> Reason:
         rule = "is not a field of an order"
     elif kind == _BROKEN and "where" in context:
         place = (*place, context["where"])
-    elif kind in _TAGS and (name := _NAME.fullmatch(str(context.get("discriminator")))):
+    elif kind in _TAGS and (name := _NAME.fullmatch(said(context.get("discriminator", "")))):
         place = (*place, name[1])
         rule, value = "is required", ""
         if "tag" in context:
-            rule = legible(f"must be one of {context.get('expected_tags')}", MOST_CHARACTERS)
+            tags = said(context.get("expected_tags", ""))
+            rule = legible(f"must be one of {tags}", MOST_CHARACTERS)
             value = shown(context["tag"], _SHOWN)
     if value in rule and not rule.startswith("must "):
         value = ""  # it has been said

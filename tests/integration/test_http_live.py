@@ -38,9 +38,13 @@ def test_a_snapshot_says_what_the_status_says(any_shop: Server) -> None:
     assert found["mode"] == any_shop.orderly.environment.get("QUEUE_MODE", "local")
     assert len(found["partitions"]) == 16
     assert sum(partition["settled"] for partition in found["partitions"]) >= status["created"]
-    assert {each["worker"] for each in found["workers"]} == {
-        each["worker"] for each in status["workers"]
-    }
+
+    def has_the_same_workers() -> bool:
+        """They are reported twice a second, and not before there is something to report."""
+        known = {each["worker"] for each in any_shop.client.get("/status").json()["workers"]}
+        return known == {each["worker"] for each in snapshot(any_shop)["workers"]} != set()
+
+    eventually(has_the_same_workers)
 
 
 def test_it_shows_the_latest_orders_and_the_lanes_that_they_took(any_shop: Server) -> None:

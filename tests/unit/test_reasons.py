@@ -43,6 +43,7 @@ from shared.reasons import Says, broken, reasons_of
 from shared.schema import Order
 from shared.texts import legible
 from tests.support.inputs import order
+from tests.support.strategies import examples
 
 MOST_CHARACTERS = 400
 """A reason is a line of a log, and part of an answer."""
@@ -457,14 +458,14 @@ contexts = st.dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=examples(400))
 @given(st.sampled_from(KINDS), json_values)
 def test_whatever_stands_in_a_field_of_any_kind_is_told_in_lines(kind: Any, value: object) -> None:
     for why in told(kind, json.dumps(value)):
         assert_is_a_line(why)
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=examples(400))
 @given(
     st.sampled_from([*get_args(ErrorType), "of_ones_own"]),
     st.lists(st.integers(0, 3) | texts | st.sampled_from(["items", "sku", "[key]"]), max_size=4),
