@@ -46,6 +46,7 @@ def test_each_message_is_taken_by_one_of_several_consumers(backend: Backend) -> 
     assert backend.queue.join(PROMPTLY)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("end", ["killed", "stopped"])
 @pytest.mark.parametrize("role", [consumers.echo, consumers.hold])
 def test_a_consumer_that_is_killed_or_stopped_holds_nobody_up(

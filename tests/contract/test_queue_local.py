@@ -110,6 +110,7 @@ def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))  # noqa: PTH208  only their number counts
 
 
+@pytest.mark.long
 def test_queues_that_were_given_up_leave_nothing_behind(local: LocalBackend) -> None:
     def renew() -> None:
         local.consumer(0)

@@ -25,6 +25,7 @@ def orderly(tmp_path: Path) -> Orderly:
     return Orderly(tmp_path, {"PAYMENT_WORKERS": "1"})
 
 
+@pytest.mark.long
 def test_an_input_that_is_cut_ends_the_run_with_exit_code_1_after_what_came_before(
     orderly: Orderly,
 ) -> None:

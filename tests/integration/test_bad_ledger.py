@@ -138,6 +138,7 @@ def test_a_ledger_that_is_a_folder_is_refused(tmp_path: Path) -> None:
     assert_one_line(orderly("run", *FIVE), 3, "cannot be opened", "folder")
 
 
+@pytest.mark.long
 def test_a_folder_without_permission_is_named(filled: Orderly) -> None:
     filled.ledger.parent.chmod(0o500)
     filled.ledger.chmod(0o400)

@@ -144,6 +144,7 @@ def test_a_second_signal_stops_at_once_and_loses_nothing(orderly: Orderly) -> No
     assert len(orderly.assert_serial().status) == 2000
 
 
+@pytest.mark.long
 def test_two_runs_at_once_share_a_ledger(orderly: Orderly) -> None:
     """Two files whose ids clash under different customers, and one file read twice."""
     for name, seed in (("one", "1"), ("two", "2")):
@@ -187,6 +188,7 @@ def test_a_batch_that_crashes_its_worker_ends_with_the_culprit_dead(orderly: Ord
     assert orderly.json("verify")["ok"]
 
 
+@pytest.mark.long
 def test_workers_that_never_get_ready_end_the_run_with_the_reason(orderly: Orderly) -> None:
     (orderly.folder / "shy.py").write_text(
         "import multiprocessing\n"

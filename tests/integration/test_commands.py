@@ -155,6 +155,7 @@ def test_dead_letters_are_listed_with_their_reasons(
     assert lines[-1].startswith(f"{len(dead)} dead orders")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("what", ["retry", "discard"])
 def test_what_is_not_dead_can_be_neither_retried_nor_discarded(
     shop: Orderly, dead: list[dict[str, Any]], what: str
@@ -193,6 +194,7 @@ def test_a_name_that_is_nearly_a_setting_is_told(shop: Orderly) -> None:
     ]
 
 
+@pytest.mark.long
 def test_a_setting_that_cannot_be_used_ends_every_command_in_one_line(tmp_path: Path) -> None:
     orderly = Orderly(tmp_path, {"QUEUE_MODE": "kafka", "PARTITIONS": "many"}, anew=True)
     for command in "run", "config":

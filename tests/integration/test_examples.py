@@ -187,6 +187,7 @@ def test_a_watched_folder_is_taken_in_as_it_fills_and_only_once(orderly: Orderly
     assert orderly.assert_serial() == serial
 
 
+@pytest.mark.long
 def test_a_watched_folder_that_is_not_there_or_cannot_be_used_is_named(orderly: Orderly) -> None:
     result = finish(own(orderly, "own_source", "nowhere"))
     assert_refused(result, "nowhere: is no folder; name one that is there")
@@ -209,6 +210,7 @@ def test_a_queue_of_folders_carries_the_sample_to_the_serial_result(orderly: Ord
     assert len(orderly.assert_serial().status) == 2841
 
 
+@pytest.mark.long
 def test_a_queue_of_folders_loses_nothing_with_a_worker_and_leaves_nothing(
     orderly: Orderly,
 ) -> None:

@@ -82,6 +82,7 @@ def test_dead_orders_retried_without_faults_are_settled_once_each(orderly: Order
     ]
 
 
+@pytest.mark.long
 def test_a_discarded_dead_order_stays_dead_and_counted(orderly: Orderly) -> None:
     orderly.json("run", "--orders", "500", "--seed", "6", GATEWAY_FAULTS="permanent=0.05")
     first, *others = orderly.json("dead", "list")

@@ -31,6 +31,7 @@ def running(orderly: Orderly) -> subprocess.Popen[str]:
     return process
 
 
+@pytest.mark.long
 def test_workers_are_its_children_and_it_leaves_no_zombies(
     orderly: Orderly, running: subprocess.Popen[str]
 ) -> None:
@@ -44,6 +45,7 @@ def test_workers_are_its_children_and_it_leaves_no_zombies(
     assert_whole(orderly, running)
 
 
+@pytest.mark.long
 def test_its_death_costs_no_order(orderly: Orderly, running: subprocess.Popen[str]) -> None:
     before = set(workers_of(running.pid))
     kill(fork_server_of(running.pid))
@@ -63,6 +65,7 @@ def test_one_that_stands_still_is_done_without(
     assert_whole(orderly, running)
 
 
+@pytest.mark.long
 def test_what_is_sent_to_the_whole_group_is_for_the_parent(
     orderly: Orderly, running: subprocess.Popen[str]
 ) -> None:

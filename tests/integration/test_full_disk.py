@@ -95,6 +95,7 @@ def test_a_disk_that_fills_up_ends_the_run_in_one_line_and_loses_nothing(orderly
     orderly.assert_serial()
 
 
+@pytest.mark.long
 def test_workers_that_cannot_write_try_again_until_there_is_room(orderly: Orderly) -> None:
     stream, disk = Stream(orderly), Disk()
     stream.send(0, 400)
@@ -112,6 +113,7 @@ def test_workers_that_cannot_write_try_again_until_there_is_room(orderly: Orderl
     orderly.assert_serial()
 
 
+@pytest.mark.long
 def test_a_full_disk_for_rejected_orders_is_told_and_what_was_accepted_is_kept(
     orderly: Orderly,
 ) -> None:

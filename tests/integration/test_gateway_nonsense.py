@@ -119,6 +119,7 @@ def either(request: pytest.FixtureRequest) -> Orderly:
     return command
 
 
+@pytest.mark.long
 def test_each_order_has_its_own_clear_outcome(either: Orderly) -> None:
     (either.folder / "mine.py").write_text(MODULE)
     # One customer's, so that they are of one batch, and each waits for those before it.
@@ -153,6 +154,7 @@ def test_what_a_gateway_does_to_its_process_is_its_own_affair(either: Orderly, w
     assert "stopped before its end" in finish(running).err
 
 
+@pytest.mark.long
 def test_a_gateway_that_nobody_would_await_stops_the_run_before_it_starts(
     orderly: Orderly,
 ) -> None:

@@ -57,6 +57,7 @@ def resident(pid: int) -> int:
     raise AssertionError(pid)
 
 
+@pytest.mark.long
 def test_a_new_order_is_told_when_to_come_again_and_a_known_one_what_became_of_it(
     any_full: tuple[Server, Path],
 ) -> None:
@@ -120,6 +121,7 @@ def push(connection: socket.socket, body: bytes, *, most: int) -> int:
     return most
 
 
+@pytest.mark.long
 def test_a_sender_that_is_not_read_from_is_slowed_down_by_its_connection(
     full: tuple[Server, Path],
 ) -> None:

@@ -67,6 +67,7 @@ def test_a_worker_is_killed_by_name_and_replaced(stage: Server) -> None:
     eventually(lambda: stage.settle()["created"] == 3000)
 
 
+@pytest.mark.long
 def test_any_worker_is_killed_where_none_is_named(stage: Server) -> None:
     before = {each["worker"] for each in eventually(lambda: snapshot(stage)["workers"])}
     assert stage.client.post("/chaos/kill", json={}).status_code == 202
@@ -78,6 +79,7 @@ def test_any_worker_is_killed_where_none_is_named(stage: Server) -> None:
     eventually(one_was_replaced)
 
 
+@pytest.mark.long
 def test_who_is_not_there_cannot_be_killed(stage: Server) -> None:
     wanted = {"worker": "elsewhere:1"}
     problem_of(stage.client.post("/chaos/kill", json=wanted), 404, "unknown-worker")
@@ -125,6 +127,7 @@ def names(server: Server) -> set[str]:
     return {each["worker"] for each in snapshot(server)["workers"]}
 
 
+@pytest.mark.long
 def test_a_service_that_is_stopped_while_consumers_are_paused_settles_all(
     server: Server,
 ) -> None:
@@ -137,6 +140,7 @@ def test_a_service_that_is_stopped_while_consumers_are_paused_settles_all(
     server.orderly.assert_serial()
 
 
+@pytest.mark.long
 def test_workers_without_leave_do_not_obey(scaled: Scaled, scaled_server: Server) -> None:
     scaled.pay(1)
     scaled.environment["CHAOS"] = "1"

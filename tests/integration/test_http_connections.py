@@ -188,6 +188,7 @@ def test_requests_that_come_by_the_thousand_are_all_answered(
         received += piece
 
 
+@pytest.mark.long
 def test_idle_connections_keep_neither_callers_nor_workers_out(server: Server) -> None:
     """Each is an open file, and a worker that is replaced needs some."""
     few = (300, 300)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tests.support.server import Server
 
 
+@pytest.mark.long
 def test_it_makes_new_orders_each_time(any_server: Server) -> None:
     any_server.start()
     for made in (300, 600):
@@ -48,6 +49,7 @@ def test_one_at_a_time_until_it_is_ended(server: Server) -> None:
     assert server.client.post("/generator", json={"orders": 1}).status_code == 202
 
 
+@pytest.mark.long
 def test_it_waits_where_the_pipeline_is_full(server: Server) -> None:
     server.orderly.environment |= {"MAX_PENDING": "200", "CHAOS": "1"}
     server.start()

@@ -133,6 +133,7 @@ def test_a_body_that_waits_for_room_is_told_to_come_again(server: Server) -> Non
     assert server.orderly.final_state().count("paid") == 4
 
 
+@pytest.mark.long
 def test_a_second_signal_stops_at_once_and_the_next_start_settles_the_rest(
     server: Server,
 ) -> None:
@@ -155,6 +156,7 @@ def test_a_second_signal_stops_at_once_and_the_next_start_settles_the_rest(
     server.orderly.assert_serial()
 
 
+@pytest.mark.long
 def test_a_killed_service_leaves_no_worker_and_starts_again_on_its_port(server: Server) -> None:
     slow_down(server.orderly, 0.01)
     server.orderly.environment["PAYMENT_WORKERS"] = "2"
@@ -228,6 +230,7 @@ def test_orders_that_wait_together_share_a_commit(server: Server) -> None:
     assert "\norderly_intake_block_orders_sum 20.0" in metrics
 
 
+@pytest.mark.long
 def test_while_another_process_holds_the_ledger_orders_are_refused_and_not_kept(
     server: Server,
 ) -> None:

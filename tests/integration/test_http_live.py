@@ -117,6 +117,7 @@ def test_who_comes_after_the_last_place_is_told_so(server: Server) -> None:
     eventually(lambda: server.client.head("/events").status_code == 200)
 
 
+@pytest.mark.long
 def test_a_listener_that_does_not_read_misses_snapshots_and_holds_up_nobody(
     server: Server,
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from services.http.metrics import VERDICTS
@@ -92,6 +93,7 @@ def test_every_metric_is_there_with_its_type_and_its_help(shop: Server) -> None:
     assert all(family.documentation.endswith(".") for family in found.values())
 
 
+@pytest.mark.long
 def test_counters_add_up_to_what_was_sent_and_paid(server: Server) -> None:
     server.orderly.environment["GATEWAY_FAULTS"] = "permanent=0.2,seed=3"
     server.start()

@@ -9,6 +9,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.support.eventually import eventually
 from tests.support.server import read_all
 
@@ -50,6 +52,7 @@ def ok(received: bytes) -> bool:
     return bool(json.loads(body)["ok"])
 
 
+@pytest.mark.long
 def test_proofs_are_made_one_at_a_time_and_shared(server: Server) -> None:
     server.start()
     with ExitStack() as stack:
@@ -77,6 +80,7 @@ def test_proofs_are_made_one_at_a_time_and_shared(server: Server) -> None:
     assert server.stop().code == 0
 
 
+@pytest.mark.long
 def test_a_proof_that_nobody_waits_for_is_ended(server: Server) -> None:
     server.start()
     with server.connected() as stays:

@@ -47,6 +47,7 @@ def test_a_process_that_slept_while_its_ledger_was_set_aside_writes_nothing_into
     assert len(scaled.assert_serial().status) == 50
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("successor", ["none", "another ledger", "a copy"])
 def test_a_file_that_was_taken_away_is_noticed_and_not_served(
     server: Server, successor: str
@@ -93,6 +94,7 @@ def test_what_customers_order_is_for_the_owner_of_the_ledger_alone(orderly: Orde
     assert finish(running).code == 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "what"),
     [("orderly.db-wal", "the log beside its file"), ("orderly.db-shm", "the index of its log")],
@@ -132,6 +134,7 @@ def test_a_file_that_was_emptied_in_place_is_not_served(server: Server) -> None:
     eventually(lambda: server.client.get("/readyz").status_code == 503)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("taken", ["orderly.db-shm", "orderly.db"])
 def test_who_lost_its_ledger_takes_no_order_of_its_successor_along(
     server: Server, orderly: Orderly, taken: str

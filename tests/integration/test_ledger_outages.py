@@ -93,6 +93,7 @@ def test_whatever_the_database_says_that_is_not_about_the_data_no_order_dies_of_
     assert len(command.assert_serial().status) == 300
 
 
+@pytest.mark.long
 def test_an_order_whose_own_data_the_database_refuses_is_dead_and_those_around_it_are_not(
     on_postgres: Scaled,
 ) -> None:

@@ -100,6 +100,7 @@ def test_a_lesson_runs_without_the_command(how: list[str]) -> None:
     assert "In Orderly" in done.stdout
 
 
+@pytest.mark.long
 def test_a_reader_who_leaves_ends_no_lesson_with_a_traceback(orderly: Orderly) -> None:
     running = orderly.start("lesson", "pipe-orders")
     assert running.stdout is not None
@@ -126,6 +127,7 @@ def test_a_lesson_closes_with_places_that_exist(name: str) -> None:
     assert all((ROOT / place).is_file() for place in places), places
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", LESSONS)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_lesson_leaves_nobody_behind(

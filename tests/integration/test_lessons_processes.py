@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.support.lessons import show
 
 if TYPE_CHECKING:
@@ -118,6 +120,7 @@ def test_blocking_nonblocking(orderly: Orderly) -> None:
     assert cpu[2] < cpu[1]
 
 
+@pytest.mark.long
 def test_concurrent_parallel(orderly: Orderly) -> None:
     shown = show(orderly, "concurrent-parallel")
     parts = (shown.part("1.", "2."), shown.part("2.", "3."), shown.part("3."))

@@ -30,6 +30,7 @@ def states(server: Server) -> list[str]:
     return [worker["state"] for worker in server.client.get("/status").json()["workers"]]
 
 
+@pytest.mark.long
 def test_a_worker_that_cannot_be_replaced_is_tried_again_while_others_work(server: Server) -> None:
     server.orderly.environment |= {"PARTITIONS": "2", "REDRIVE_AFTER": "0.5"}
     server.start("--workers", "2")
@@ -54,6 +55,7 @@ def test_a_worker_that_cannot_be_replaced_is_tried_again_while_others_work(serve
     server.orderly.assert_serial()
 
 
+@pytest.mark.long
 def test_without_any_worker_a_service_is_not_ready(server: Server) -> None:
     server.start("--workers", "1")
     eventually(lambda: states(server) == ["idle"], within=30)

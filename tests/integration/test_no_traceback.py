@@ -241,6 +241,7 @@ def test_a_working_folder_that_is_gone_is_told_in_one_line(orderly: Orderly) -> 
             assert_one_line(result)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("rejects", ["folder.csv", "good.csv/x", "/proc/x", "closed/x"])
 def test_a_place_for_rejects_that_cannot_be_written_is_told_in_one_line(
     place: Orderly, rejects: str

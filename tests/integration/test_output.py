@@ -64,6 +64,7 @@ def _values(value: Any, key: str) -> Iterator[Any]:
             yield from _values(inner, key)
 
 
+@pytest.mark.long
 def test_generate_gives_the_same_orders_for_the_same_seed_and_a_longer_run_more(
     shop: Orderly,
 ) -> None:
@@ -117,6 +118,7 @@ PRINTING = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("command", PRINTING)
 def test_output_to_a_full_disk_is_told_in_one_line(shop: Orderly, command: tuple[str, ...]) -> None:
     with open("/dev/full", "w", encoding="utf-8") as full:  # noqa: PTH123  a device, not a file
@@ -139,6 +141,7 @@ def test_output_that_is_closed_is_told_in_one_line(shop: Orderly, command: tuple
     assert_one_line(result, 3, "standard output is closed; lead it to a file or to /dev/null")
 
 
+@pytest.mark.long
 def test_output_into_a_pipe_has_no_escape_codes_and_a_narrow_alphabet_is_no_error(
     shop: Orderly,
 ) -> None:
@@ -163,6 +166,7 @@ def test_a_run_in_a_pipe_prints_plain_lines_and_nothing_on_standard_error(
     assert rows["seed"] == "1"
 
 
+@pytest.mark.long
 def test_a_run_on_a_terminal_draws_a_bar_on_standard_error(orderly: Orderly) -> None:
     ours, theirs = pty.openpty()
     process = subprocess.Popen(

@@ -222,6 +222,7 @@ def rejected(orderly: Orderly, content: bytes, name: str, *, created: int) -> li
     return [json.loads(each)["reasons"] for each in rejects.read_text().splitlines()]
 
 
+@pytest.mark.long
 def test_a_file_says_what_is_wrong_with_a_field_of_ones_own(mine: Orderly) -> None:
     content = jsonl_of(order("good-1"), *bad_orders(), order("good-2") | GOOD)
     assert rejected(mine, content, "own.jsonl", created=2) == [why for _, why in BAD]
@@ -237,6 +238,7 @@ def test_csv_says_it_by_its_line_and_leaves_fields_to_their_defaults(mine: Order
     ]
 
 
+@pytest.mark.long
 def test_http_says_it_in_problems_and_in_answers_to_many(mine: Orderly) -> None:
     mine.environment["LEDGER_URL"] = "sqlite:///var/http.db"
     server = Server(mine).start()
@@ -258,6 +260,7 @@ def test_http_says_it_in_problems_and_in_answers_to_many(mine: Orderly) -> None:
         del mine.environment["LEDGER_URL"]
 
 
+@pytest.mark.long
 def test_a_field_that_is_required_is_missing_in_every_row_of_csv(tmp_path: Path) -> None:
     orderly = copied(tmp_path, ('    channel: Literal["web", "shop"]\n\n', TOTAL))
     content = csv_of(row("a"), row("b"))

@@ -58,6 +58,7 @@ def test_nothing_that_was_acknowledged_is_lost_with_the_server(
         assert scaled.totals()["created"] == 5 * number, preference
 
 
+@pytest.mark.long
 def test_a_setting_that_changes_meanwhile_changes_nothing(
     on_own_postgres: Scaled, lazy: PostgresServer
 ) -> None:

@@ -139,6 +139,7 @@ def test_a_table_of_others_elsewhere_on_the_path_is_not_in_the_way(
     assert schemas(database) == {"pay": TABLES, "public": 2}
 
 
+@pytest.mark.long
 def test_every_way_of_naming_a_server_leads_to_it(
     orderly: Orderly, own_postgres: PostgresServer, database: str, tmp_path: Path, word: str
 ) -> None:

@@ -112,6 +112,7 @@ def test_a_ledger_that_this_run_filled_is_proved_whole(orderly: Orderly) -> None
     assert "orderly verify proves" not in result.out
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 )
@@ -123,6 +124,7 @@ def test_a_signal_ends_verify_in_mid_statement(shop: Orderly, number: int, code:
     assert "Traceback" not in result.err
 
 
+@pytest.mark.long
 def test_a_signal_ends_the_proof_of_a_run_which_reports_what_it_settled(shop: Orderly) -> None:
     change(shop, *ENDLESS)
     # Nothing is paid, so nothing has to be written where the endless view is now.
@@ -163,6 +165,7 @@ def assert_trouble(result: Result) -> None:
     assert "Traceback" not in result.err
 
 
+@pytest.mark.long
 def test_verify_as_json_shows_no_progress(shop: Orderly) -> None:
     code, out, said = on_terminal(shop, "verify", "--json")
     assert (code, said) == (0, "")

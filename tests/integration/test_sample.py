@@ -60,6 +60,7 @@ def test_any_number_of_workers_pays_the_sample_as_one_clerk_would(
     orderly.assert_serial()
 
 
+@pytest.mark.long
 def test_the_same_file_again_changes_nothing(orderly: Orderly) -> None:
     orderly.json("run", SAMPLE)
     before = orderly.final_state(), orderly("journal").out

@@ -208,6 +208,7 @@ def peak_memory(pid: int) -> int:
     return int(line.split()[1]) * 1024
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("lasting", [{"ex": 3600}, {}])
 def test_a_mark_that_stays_keeps_no_partition_waiting(
     besieged: Server, scaled: Scaled, lasting: dict[str, int]

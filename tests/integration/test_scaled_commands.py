@@ -50,6 +50,7 @@ def test_faults_are_the_replays_and_the_dead_are_paid_by_who_is_there(scaled: Sc
     assert scaled.assert_serial().count("dead") == 0
 
 
+@pytest.mark.long
 def test_local_mode_may_keep_its_ledger_in_postgresql(scaled: Scaled) -> None:
     del scaled.environment["REDIS_URL"]
     scaled.environment["QUEUE_MODE"] = "local"
@@ -124,6 +125,7 @@ def test_produce_counts_what_it_took_in_and_leaves_it_open(scaled: Scaled) -> No
     assert scaled.json("verify")["ok"]
 
 
+@pytest.mark.long
 def test_a_folder_for_rejects_is_made_only_for_rejects(scaled: Scaled) -> None:
     """A ledger on a server has no folder of its own, and a container's may be read-only."""
     var = scaled.folder / "var"

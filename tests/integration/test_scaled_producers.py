@@ -91,6 +91,7 @@ def test_a_run_without_workers_waits_until_somebody_pays(scaled: Scaled) -> None
     scaled.assert_serial()
 
 
+@pytest.mark.long
 def test_a_run_that_nobody_pays_is_ended_by_a_second_signal_and_loses_nothing(
     scaled: Scaled,
 ) -> None:

@@ -69,6 +69,7 @@ def test_rights_that_are_missing_are_named_all_at_once(
     assert_one_line(clerk("pay"), 3, "NOPERM no keys like rq:*; grant ~rq:*")
 
 
+@pytest.mark.long
 def test_a_right_that_is_taken_away_meanwhile_counts_as_away(
     clerk: Scaled, own_redis: RedisServer
 ) -> None:

@@ -45,6 +45,7 @@ def until_told(server: Server, words: str) -> None:
     eventually(lambda: words in trouble(server), within=30, what=words)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("error", "words"),
     [

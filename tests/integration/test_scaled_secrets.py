@@ -77,6 +77,7 @@ def test_a_password_from_a_file_opens_the_server_and_shows_nowhere(
         assert word not in said
 
 
+@pytest.mark.long
 def test_a_password_that_is_wrong_or_missing_is_told_in_one_line(locked: Scaled) -> None:
     (locked.folder / "wrong").write_text("falsch")
     (locked.folder / "empty").touch()

@@ -153,6 +153,7 @@ def test_who_is_stopped_by_ctrl_z_holds_nobody_up(server: Server, stopped: Stopp
     server.orderly.assert_serial()
 
 
+@pytest.mark.long
 def test_who_is_told_to_go_on_at_once_does_not_stop_later(stopped: Stopped) -> None:
     eventually(lambda: workers_of(stopped.process.pid), within=60)
     for _ in range(20):

@@ -113,6 +113,7 @@ def unheard(orderly: Orderly) -> Iterator[Unheard]:
     service.close()
 
 
+@pytest.mark.long
 def test_a_reader_that_has_gone_ends_nothing(unheard: Unheard) -> None:
     reader, writer = os.pipe()
     unheard.start(writer)

@@ -22,6 +22,7 @@ def orderly(tmp_path: Path) -> Orderly:
     return Orderly(tmp_path, {"PAYMENT_WORKERS": "1"})
 
 
+@pytest.mark.long
 def test_an_order_with_a_line_end_in_quotes_is_rejected_whole_and_its_mended_file_is_taken(
     orderly: Orderly,
 ) -> None:

@@ -37,6 +37,7 @@ def test_a_row_may_hold_line_ends_in_quotes_and_is_named_by_its_lines(
     ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("position", "size"), [*product(range(7), [1, 3]), (4, 30_000)])
 def test_nothing_inside_quotes_becomes_an_order(read: Reader, position: int, size: int) -> None:
     columns = row("q1").split(",")
