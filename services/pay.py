@@ -8,7 +8,7 @@ from services.payment.load_gateway import load_gateway
 from services.pipeline.select import new_pipeline
 from services.processes.signals import StopRequests
 from services.run import new_run_id
-from services.timed_queries import ENDING, Asker
+from services.timed_queries import ENDING, TimedQueries
 from shared.ledger.ledger import open_ledger
 from shared.ledger.totals import totals
 
@@ -43,7 +43,7 @@ def pay(settings: Settings, say: Callable[[str], None]) -> None:
                 pipeline.watch(TICK_SECONDS)
             say("finishing what is in hand; a second signal stops at once")
             pipeline.drain()
-            say(Asker(ledger, stop.abort).ask(totals, ENDING).equation)
+            say(TimedQueries(ledger, stop.abort).ask(totals, ENDING).equation)
         except BaseException:
             pipeline.kill()
             raise

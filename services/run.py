@@ -22,7 +22,7 @@ from services.producer.reader import Reader
 from services.producer.rejects import Rejects
 from services.producer.sources.files import Input
 from services.run_report import Display, Finished, Progress, RunReport
-from services.timed_queries import Asker
+from services.timed_queries import TimedQueries
 from shared.collector import tune_gc
 from shared.ledger.ledger import open_ledger, set_aside, why_closed
 from shared.ledger.positions import read_positions
@@ -152,7 +152,7 @@ class _Run:
             rate=plan.rate,
             stop=stop.drain,
         )
-        self._asker = Asker(ledger, stop.abort)
+        self._queries = TimedQueries(ledger, stop.abort)
         self._before = ledger.database.ask(standing)
         self._totals_before = ledger.database.ask(totals)
 
@@ -165,7 +165,7 @@ class _Run:
             self._wait()
         except Abandoned as abandoned:
             problems.append(str(abandoned))
-            if not self._has_workers and not self._asker.ask(present):
+            if not self._has_workers and not self._queries.ask(present):
                 problems.append(NOBODY_PAYS)
             if self._pipeline.supervisor.is_useless and not self._stop.abort.is_set():
                 problems.append(NONE_IS_READY)
@@ -192,7 +192,7 @@ class _Run:
         stall = StallDetector()
         while True:
             is_done = self._reader.is_done
-            positions = self._asker.ask(read_positions)
+            positions = self._queries.ask(read_positions)
             waiting = [each for each in positions if each.cursor < self._target(each)]
             self._report.seconds = round(time.monotonic() - self._started, 3)
             self._reader.check()
@@ -219,7 +219,7 @@ class _Run:
             self._say_once("settling what was accepted; a second signal stops at once")
         if self._is_lonely():
             self._say_once(NOBODY_PAYS)
-        now = self._asker.ask(totals)
+        now = self._queries.ask(totals)
         before = self._totals_before
         now.paid -= before.paid
         now.declined -= before.declined
@@ -232,7 +232,7 @@ class _Run:
             return False
         if self._report.seconds < LONELY_SECONDS:
             return False
-        if self._asker.ask(present):
+        if self._queries.ask(present):
             self._has_workers = True  # elsewhere
         return not self._has_workers
 

@@ -25,7 +25,7 @@ from services.http.routes.lookups import ledger_router, orders_router, service_r
 from services.http.routes.orders import Orders
 from services.http.routes.page import page_router
 from services.http.server import HttpServer, bind
-from services.http.verifier import Prover
+from services.http.verifier import Verifier
 from services.payment.load_gateway import load_gateway
 from services.pipeline.select import new_pipeline
 from services.pipeline.stall import Abandoned, StallDetector
@@ -33,7 +33,7 @@ from services.processes.signals import StopRequests
 from services.producer.group_commit import PATIENCE, GroupCommit
 from services.producer.intake import Intake
 from services.run import new_run_id
-from services.timed_queries import ENDING, Asker
+from services.timed_queries import ENDING, TimedQueries
 from shared.collector import tune_gc
 from shared.errors import QueueUnavailable
 from shared.ledger.ledger import open_ledger
@@ -98,8 +98,8 @@ class _Service:
         run_id = new_run_id()
         self._pipeline = new_pipeline(ledger, settings, run_id=run_id, niceness=NICENESS)
         self._reader = LedgerReader(asked)
-        self._asker = Asker(ledger, stop.abort)
-        self._prover = Prover()
+        self._queries = TimedQueries(ledger, stop.abort)
+        self._verifier = Verifier()
         metrics = Metrics(asked, self._pipeline, settings.queue_mode)
         queue, on_write = self._pipeline.queue, self._pipeline.note_write
         intake = Intake(ledger, queue, settings, run_id=run_id, on_write=on_write)
@@ -110,7 +110,7 @@ class _Service:
         app.include_router(orders.router)
         app.include_router(orders_router(self._reader))
         app.include_router(dead_router(self._reader, self._pipeline.queue))
-        app.include_router(ledger_router(settings, self._reader, self._prover, self._away))
+        app.include_router(ledger_router(settings, self._reader, self._verifier, self._away))
         app.include_router(service_router(self._reader, metrics, self._trouble, self._away))
         self._generator = Generator(
             ledger, lambda: Intake(ledger, queue, settings, run_id=new_run_id(), on_write=on_write)
@@ -143,7 +143,7 @@ class _Service:
             self._watch(lambda: not self._stop.drain.is_set())
             self._finish()
             self._pipeline.drain()
-            self._say(self._asker.ask(totals, ENDING).equation)
+            self._say(self._queries.ask(totals, ENDING).equation)
         except Abandoned as abandoned:
             self._say(str(abandoned))
             self._pipeline.kill()
@@ -154,7 +154,7 @@ class _Service:
         finally:
             self._live.stop()
             self._server.stop()
-            self._prover.close()
+            self._verifier.close()
             self._reader.close()
         return True
 
@@ -190,7 +190,7 @@ class _Service:
             with suppress(QueueUnavailable):
                 self._pipeline.pause(is_wanted=False)
         self._live.stop()
-        self._prover.close()
+        self._verifier.close()
         self._server.stop()
         until = time.monotonic() + TROUBLE_SECONDS
         self._watch(
@@ -202,11 +202,11 @@ class _Service:
         self._group_commit.close()
         if not self._pipeline.is_alone:
             return
-        ends = {each.partition: each.head for each in self._asker.ask(read_positions, ENDING)}
+        ends = {each.partition: each.head for each in self._queries.ask(read_positions, ENDING)}
         stall = StallDetector()
 
         def is_unsettled() -> bool:
-            positions = self._asker.ask(read_positions)
+            positions = self._queries.ask(read_positions)
             waiting = [each for each in positions if each.cursor < ends[each.partition]]
             stall.observe([each.cursor for each in positions], waiting)
             return bool(waiting)

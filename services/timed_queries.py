@@ -36,7 +36,7 @@ _LOOK_SECONDS = 0.1
 Question = tuple["Future[Any]", "Callable[[sa.Connection], Any]"]
 
 
-class Asker:
+class TimedQueries:
     """Has questions asked by a thread of its own, one after the other.
 
     Args:

@@ -18,7 +18,7 @@ MOST_WAITING = 64
 """Requests that may wait for proofs; each holds its connection open."""
 
 
-class Prover:
+class Verifier:
     """Runs ``orderly verify``, one at a time."""
 
     def __init__(self) -> None:

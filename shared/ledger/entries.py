@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 import sqlalchemy as sa
 
@@ -16,6 +16,19 @@ if TYPE_CHECKING:
 
 FOLLOWING = 100
 """Most small entries that are read together after one."""
+
+
+class Placed(TypedDict):
+    """An accepted order and where it is; ``total`` in minor units."""
+
+    order_id: str
+    customer_id: str
+    status: str
+    total: int
+    currency: str
+    partition: int
+    number: int
+    attempts: int
 
 
 class Entry(NamedTuple):

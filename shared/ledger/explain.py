@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from shared import clock
 from shared.ledger.database.tables import failures, identities, outcomes, transfers
-from shared.ledger.entries import row_at
+from shared.ledger.entries import Placed, row_at
 from shared.schema import decode_batch
 from shared.texts import legible
 
@@ -40,17 +40,9 @@ class Event(TypedDict):
     worker: NotRequired[str]
 
 
-class Story(TypedDict):
-    """An order, where it is, what was paid for it, and its events from the first to the last."""
+class Story(Placed):
+    """An order, what was paid for it, and its events from the first to the last."""
 
-    order_id: str
-    customer_id: str
-    status: str
-    total: int
-    currency: str
-    partition: int
-    number: int
-    attempts: int
     transfers: list[Transfer]
     history: list[Event]
 

@@ -7,13 +7,14 @@ searched as bytes; that reads some ten megabytes for a million orders, and costs
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import sqlalchemy as sa
 from typing_extensions import override
 
 from shared import clock
 from shared.ledger.database.tables import cursors, identities, journal, outcomes
+from shared.ledger.entries import Placed
 from shared.schema import decode_batch
 from shared.texts import legible
 
@@ -25,17 +26,9 @@ if TYPE_CHECKING:
 Outcomes = dict[int, "sa.Row[Any]"]
 
 
-class Listed(TypedDict):
-    """An accepted order; ``total`` in minor units, times RFC 3339."""
+class Listed(Placed):
+    """An order in a listing; times are RFC 3339."""
 
-    order_id: str
-    customer_id: str
-    status: str
-    total: int
-    currency: str
-    partition: int
-    number: int
-    attempts: int
     reason: str | None
     accepted_at: str
     settled_at: str | None

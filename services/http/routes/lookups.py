@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from services.http.ledger_reader import LedgerReader
     from services.http.metrics import Metrics
-    from services.http.verifier import Prover
+    from services.http.verifier import Verifier
     from shared.ledger.explain import Story as OrderStory
     from shared.settings import Settings
 
@@ -120,7 +120,7 @@ def orders_router(reader: LedgerReader) -> APIRouter:
 def ledger_router(
     settings: Settings,
     reader: LedgerReader,
-    prover: Prover,
+    verifier: Verifier,
     queue_trouble: Callable[[], str | None],
 ) -> APIRouter:
     """Make the routes about the whole ledger.
@@ -128,7 +128,7 @@ def ledger_router(
     Args:
         settings: The mode.
         reader: The ledger.
-        prover: What proves it.
+        verifier: What proves it.
         queue_trouble: Says why the queue's server does not carry, if so.
     """
     routes = APIRouter(tags=["ledger"])
@@ -157,7 +157,7 @@ def ledger_router(
         One runs at a time, and ends if nobody waits for it any more. Those who ask meanwhile share
         the next one. With API_TOKEN set it needs the token.
         """
-        proof = await while_there(request, prover.prove())
+        proof = await while_there(request, verifier.prove())
         return Response(proof, media_type="application/json")
 
     return routes
