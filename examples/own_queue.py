@@ -180,7 +180,9 @@ def main() -> None:
     """Run the files that are named as `orderly run` does."""
     parser = argparse.ArgumentParser(prog="python -m examples.own_queue")
     parser.add_argument("files", nargs="*", metavar="FILE", help="orders; - is standard input")
-    plan = Plan(files=parser.parse_args().files)
+    parser.add_argument("--fresh", action="store_true", help="begin with an empty ledger")
+    arguments = parser.parse_args()
+    plan = Plan(files=arguments.files, fresh=arguments.fresh)
     carry_out(read_settings(employs=True), plan, pipeline=FolderPipeline)
 
 
