@@ -33,7 +33,9 @@ def orders(inbox: Path, patience: float) -> Source:
     came_at = time.monotonic()
     while time.monotonic() - came_at < patience:
         try:
-            found = {path: read(path) for path in sorted(inbox.glob("*.json"))}
+            # A pipe would keep who reads it waiting, without an end.
+            files = [path for path in sorted(inbox.glob("*.json")) if path.is_file()]
+            found = {path: read(path) for path in files}
             yield from found.values()
             # Intake journals what it has, and asks for more only when that is done. If this
             # process is killed before it has put a file away, the order comes again: a duplicate.

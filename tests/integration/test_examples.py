@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import sqlite3
 import subprocess
 import sys
@@ -194,6 +195,8 @@ def test_a_watched_folder_that_is_not_there_or_cannot_be_used_is_named(orderly: 
     inbox = orderly.folder / "inbox"
     inbox.mkdir()
     drop(inbox, "tea", TEA.read_bytes())
+    os.mkfifo(inbox / "pipe.json")  # whoever read it would wait for ever
+    (inbox / "folder.json").mkdir()
     (inbox / "taken").write_text("in the way")
     result = finish(own(orderly, "own_source", inbox))
     assert result.code == 2, result
