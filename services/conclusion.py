@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from services.background_proof import Stopped, prove
 from services.timed_queries import ENDING
 from shared.errors import LedgerUnavailable
-from shared.ledger.positions import read_positions
+from shared.ledger.positions import open_up_to
 from shared.ledger.totals import run_totals
 from shared.ledger.verification.verify import is_most, verify, verify_since
 
@@ -91,10 +91,9 @@ class Conclusion:
         report.paid, report.declined, report.dead = mine.paid, mine.declined, mine.dead
         report.open, report.paid_amount = mine.open, mine.paid_amount
         before = self.before.positions.values()
-        report.recovered = sum(
-            min(now.cursor, then.head) - then.cursor
-            for now, then in zip(read_positions(connection), before, strict=True)
-        )
+        ends = {position.partition: position.head for position in before}
+        were_open = sum(position.open for position in before)
+        report.recovered = were_open - open_up_to(connection, ends)
         settled = mine.settled + report.recovered
         report.orders_per_second = round(settled / max(report.seconds, 0.001), 1)
         finished.is_counted = True

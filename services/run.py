@@ -193,7 +193,7 @@ class _Run:
         while True:
             is_done = self._reader.is_done
             positions = self._queries.ask(read_positions)
-            waiting = [each for each in positions if each.cursor < self._target(each)]
+            waiting = [each for each in positions if each.through < self._target(each)]
             self._report.seconds = round(time.monotonic() - self._started, 3)
             self._reader.check()
             if is_done and not waiting:
@@ -201,7 +201,7 @@ class _Run:
                 return
             if self._stop.abort.is_set():
                 raise Abandoned("stopped at once; the next run settles what is open")
-            state = [each.cursor for each in positions], self._batcher.received
+            state = [each.settled for each in positions], self._batcher.received
             stall.observe(state, waiting)
             self._show("draining" if self._stop.drain.is_set() else "running")
             self._pipeline.watch(TICK_SECONDS)

@@ -207,8 +207,8 @@ class _Service:
 
         def is_unsettled() -> bool:
             positions = self._queries.ask(read_positions)
-            waiting = [each for each in positions if each.cursor < ends[each.partition]]
-            stall.observe([each.cursor for each in positions], waiting)
+            waiting = [each for each in positions if each.through < ends[each.partition]]
+            stall.observe([each.settled for each in positions], waiting)
             return bool(waiting)
 
         self._watch(is_unsettled)

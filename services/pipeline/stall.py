@@ -35,7 +35,7 @@ class StallDetector:
             self._state, self._moved_at = state, time.monotonic()
         if time.monotonic() - self._moved_at > STALL_SECONDS:
             stalled = ", ".join(
-                f"partition {each.partition} at {each.cursor} of {each.head}"
+                f"partition {each.partition} at {each.through} of {each.head}"
                 for each in waiting[:4]
             )
             raise Abandoned(f"nothing has moved for {STALL_SECONDS:g} s: {stalled} stand still")

@@ -1,4 +1,4 @@
-"""Cursors: how far each partition is settled, which stand still, and who may nudge them."""
+"""Cursors: how far each partition is taken up, which stand still, and who may nudge them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Cursor(NamedTuple):
     """Where a partition's settlement stands.
 
     Attributes:
-        number: The last number settled; ``head`` is the last there is.
+        number: The last number taken up; ``head`` is the last there is.
         attempts: Failed attempts at the order after ``number``.
         retry_at: Microseconds before which nobody should try that one again.
         failures: Times a whole batch failed here (a crash, an error of the database).
@@ -82,7 +82,7 @@ def overdue(connection: sa.Connection, before: int) -> list[OverduePartition]:
         sa.select(cursors.c.partition, cursors.c.number)
         .join(heads, heads.c.partition == cursors.c.partition)
         .where(
-            heads.c.number > cursors.c.number,
+            (heads.c.number > cursors.c.number) | (cursors.c.pending > 0),
             _is_past(cursors.c.moved_at, before),
             _is_past(cursors.c.retry_at, before),
             _is_past(cursors.c.nudged_at, before),

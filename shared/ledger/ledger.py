@@ -14,6 +14,7 @@ from shared import clock
 from shared.errors import ConfigurationError, LedgerUnavailable
 from shared.ledger.database import tables
 from shared.ledger.database.database import Database
+from shared.ledger.migration import CARRIED_OVER, migrate
 from shared.logs import Logger
 
 if TYPE_CHECKING:
@@ -70,6 +71,10 @@ def open_ledger(
     """
     database = Database(settings.ledger_url, patience, pulse, settings.ledger_password_file)
     if create:
+        if database.backend.exists():
+            version = database.ask(partial(_find_version, database))
+            if version in CARRIED_OVER:
+                migrate(database, settings, version)
         database.making(
             lambda connection: _read(database, connection) is not None, partial(_make, settings)
         )
@@ -122,9 +127,12 @@ def _read(database: Database, connection: sa.Connection) -> sa.Row[Any] | None:
     if version is None:
         return None
     if version != tables.SCHEMA_VERSION:
+        remedy = "use the program that made it, or another LEDGER_URL"
+        if version in CARRIED_OVER:
+            remedy = "orderly migrate carries it over"
         raise LedgerUnavailable(
             f"ledger {database.name} has schema version {version}, this program needs "
-            f"{tables.SCHEMA_VERSION}; use the program that made it, or another LEDGER_URL"
+            f"{tables.SCHEMA_VERSION}; {remedy}"
         )
     return connection.execute(sa.select(tables.ledger)).one()
 

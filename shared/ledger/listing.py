@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from typing_extensions import override
 
 from shared import clock
-from shared.ledger.database.tables import cursors, identities, journal, outcomes
+from shared.ledger.database.tables import cursors, identities, journal, outcomes, pending
 from shared.ledger.entries import Placed
 from shared.schema import decode_batch
 from shared.texts import legible
@@ -167,7 +167,11 @@ def _entries(
         )
     if status == "open":
         query = query.join(cursors, cursors.c.partition == journal.c.partition)
-        query = query.where(journal.c.last > cursors.c.number)
+        waits = sa.exists().where(
+            pending.c.partition == journal.c.partition,
+            pending.c.number.between(journal.c.first, journal.c.last),
+        )
+        query = query.where((journal.c.last > cursors.c.number) | ((cursors.c.pending > 0) & waits))
     elif status is not None:
         # Written out, so that the index of the dead applies.
         is_wanted = outcomes.c.status == sa.bindparam("status", status, literal_execute=True)

@@ -91,7 +91,7 @@ def filled(made: Path, tmp_path: Path) -> Orderly:
 def test_a_ledger_of_another_version_is_refused_by_both_numbers(filled: Orderly) -> None:
     change(filled.ledger, "UPDATE ledger SET schema_version = schema_version + 90")
     for command in ("status", "run"):
-        assert_one_line(filled(command), 3, "schema version 94", "this program needs", "LEDGER_URL")
+        assert_one_line(filled(command), 3, "schema version 95", "this program needs", "LEDGER_URL")
     change(filled.ledger, "UPDATE ledger SET schema_version = schema_version - 90")
     assert filled.json("verify")["ok"]
 

@@ -105,7 +105,7 @@ def test_a_run_finds_damage_to_what_it_touched(settled: Path, tmp_path: Path, na
     damaged = damage(settled, tmp_path, *CASES[name].statements)
     ledger = open_ledger(load_settings(ledger_url=f"sqlite:///{damaged.ledger}"))
     with ledger.database.read() as connection:
-        proof = verify_since(ledger, connection, Standing({}, {}))
+        proof = verify_since(ledger, connection, Standing({}, {}, {}))
     ledger.database.close()
     assert not proof.ok
 

@@ -16,6 +16,16 @@ class Case(NamedTuple):
     statements: tuple[str, ...]
 
 
+def _waiting(of: str, order: str | None = None, customer: str = "c-1") -> str:
+    """Write the row of an order that waits, at the number of another one."""
+    columns = "partition, number, order_id, customer_id, state, generation, attempts, crashes"
+    values = f"partition, number, '{order or of}', '{customer}', 'queued', 0, 0, 0, 'w'"
+    return (
+        f"INSERT INTO pending ({columns}, caller) "  # noqa: S608  a test's own words
+        f"SELECT {values} FROM outcomes WHERE order_id = '{of}'"
+    )
+
+
 _LAX_TRANSFERS = (
     "CREATE TABLE lax AS SELECT * FROM transfers",
     "DROP TABLE transfers",
@@ -206,7 +216,52 @@ CASES = {
     "an outcome appears beyond the journal": Case(
         "outcome",
         "o-x",
-        ("INSERT INTO outcomes VALUES (0, 9, 'o-x', 'dead', 1, 'USD', 1, NULL, 1, 'w', NULL)",),
+        (
+            (
+                "INSERT INTO outcomes VALUES "
+                "(0, 9, 'o-x', 'dead', 1, 'USD', 1, NULL, 1, 'w', NULL, NULL, NULL, NULL)"
+            ),
+        ),
+    ),
+    "an order waits beside its outcome": Case("pending", PAID, (_waiting("o-paid"),)),
+    "an order waits in place of another one": Case(
+        "pending",
+        DECLINED,
+        (_waiting("o-declined", "o-else"), "DELETE FROM outcomes WHERE order_id = 'o-declined'"),
+    ),
+    "an order of another customer waits": Case(
+        "pending",
+        DECLINED,
+        (
+            _waiting("o-declined", customer="c-else"),
+            "DELETE FROM outcomes WHERE order_id = 'o-declined'",
+        ),
+    ),
+    "an order waits beyond the journal": Case(
+        "pending",
+        "o-x",
+        (
+            _waiting("o-paid"),
+            "UPDATE pending SET number = 9, order_id = 'o-x' WHERE order_id = 'o-paid'",
+        ),
+    ),
+    "an order is in doubt since never": Case(
+        "pending",
+        PAID,
+        (_waiting("o-paid"), "UPDATE pending SET state = 'doubt' WHERE order_id = 'o-paid'"),
+    ),
+    "more orders wait than there are": Case(
+        "pending", "partition 0", ("UPDATE cursors SET pending = pending + 1 WHERE partition = 0",)
+    ),
+    "a paid order is in doubt": Case(
+        "outcome",
+        PAID,
+        ("UPDATE outcomes SET doubtful_since = settled_at WHERE order_id = 'o-paid'",),
+    ),
+    "a settled order is resolved once more": Case(
+        "resolution",
+        PAID,
+        ("INSERT INTO resolutions VALUES ('o-paid', 'free', NULL, NULL, '', 1)",),
     ),
     "an identity is removed": Case(
         "identity", DECLINED, ("DELETE FROM identities WHERE order_id = 'o-declined'",)

@@ -98,6 +98,6 @@ def final_state_of(ledger: Ledger) -> FinalState:
 def assert_proven(ledger: Ledger) -> None:
     """Hold the ledger to its own proof, of the whole and of what was touched since the start."""
     with ledger.database.read() as connection:
-        proofs = verify(ledger, connection), verify_since(ledger, connection, Standing({}, {}))
+        proofs = verify(ledger, connection), verify_since(ledger, connection, Standing({}, {}, {}))
     for proof in proofs:
         assert proof.ok, proof.violations

@@ -138,7 +138,7 @@ class Live:
         entries = stats.entries if stats else []
         meter = stats.meter if stats else Meter()
         counters = Counters(
-            found.created, sum(position.cursor for position in positions), meter.latency.counts
+            found.created, sum(position.settled for position in positions), meter.latency.counts
         )
         self._note_losses(now, entries)
         if self._history.observe(now, counters):
@@ -156,7 +156,7 @@ class Live:
             "partitions": [
                 {
                     "open": position.open,
-                    "settled": position.cursor,
+                    "settled": position.settled,
                     "worker": holder
                     if (holder := self._holders.get(position.partition)) in there
                     else None,

@@ -84,6 +84,17 @@ class Backend(Protocol):
     def writing(self) -> AbstractContextManager[None]:
         """Wait for one's turn to write, where writers take turns."""
 
+    def migrating(self, close: Callable[[], None], change: Callable[[], None]) -> None:
+        """Change the tables of a ledger that nobody else uses.
+
+        Args:
+            close: Lets go of this process's own connections.
+            change: Does it, in a transaction.
+
+        Raises:
+            LedgerUnavailable: Another process uses it.
+        """
+
     def set_aside(self, close: Callable[[], None]) -> str | None:
         """Put the ledger where the next one does not find it; return where that is, if it was.
 

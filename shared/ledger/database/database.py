@@ -153,6 +153,21 @@ class Database:
 
         _persist(attempt)
 
+    def migrating(self, change: Callable[[sa.Connection], None]) -> None:
+        """Change the ledger's tables in one transaction, while nobody else uses it.
+
+        Raises:
+            LedgerUnavailable: Another process uses it, or it cannot be written.
+        """
+
+        def change_in_turn() -> None:
+            with self._writer.connect() as connection, connection.begin():
+                self.backend.exclude_makers(connection)
+                change(connection)
+
+        with self._translating():
+            self.backend.migrating(self.close, change_in_turn)
+
     def set_aside(self) -> str | None:
         """Put the ledger where the next one does not find it; return where, if there was one.
 

@@ -189,27 +189,21 @@ class PostgresBackend(Backend):
         yield
 
     @override
+    def migrating(self, close: Callable[[], None], change: Callable[[], None]) -> None:
+        close()
+        session = self._open_session(READING)
+        with session.connection as connection:
+            self._exclude_users(session, connection)
+        change()
+
+    @override
     def set_aside(self, close: Callable[[], None]) -> str | None:
         """Move the ledger's tables, and nobody else's, into a schema of their own."""
         close()
         session = self._open_session(READING)
         with session.connection as connection, connection.transaction():
-            if session.is_shared:
-                raise LedgerUnavailable(
-                    f"ledger {self.name} is behind a pooler, which does not show who uses it; "
-                    "name the server itself in LEDGER_URL to set it aside"
-                )
             connection.execute("SELECT pg_advisory_xact_lock(%s)", (_MAKING,))
-            others = connection.execute(
-                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
-                " AND application_name = %s AND pid <> pg_backend_pid()",
-                (APPLICATION,),
-            ).fetchone()
-            if others is not None and others[0]:
-                raise LedgerUnavailable(
-                    f"ledger {self.name} is in use by another process; let that end, or use "
-                    "another one"
-                )
+            self._exclude_users(session, connection)
             # Where the ledger is found, which need not be the first schema of the search_path.
             ours = connection.execute(
                 "SELECT oid::regclass FROM pg_class WHERE relkind IN ('r', 'p')"
@@ -224,6 +218,23 @@ class PostgresBackend(Backend):
             for (table,) in ours:
                 connection.execute(f"ALTER TABLE {table} SET SCHEMA {aside}".encode())
         return f"in the schema {aside}"
+
+    def _exclude_users(self, session: Session, connection: psycopg.Connection[Any]) -> None:
+        """See that nobody else uses the ledger."""
+        if session.is_shared:
+            raise LedgerUnavailable(
+                f"ledger {self.name} is behind a pooler, which does not show who uses it; "
+                "name the server itself in LEDGER_URL for this"
+            )
+        others = connection.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+            " AND application_name = %s AND pid <> pg_backend_pid()",
+            (APPLICATION,),
+        ).fetchone()
+        if others is not None and others[0]:
+            raise LedgerUnavailable(
+                f"ledger {self.name} is in use by another process; let that end, or use another one"
+            )
 
     @override
     def beside(self, suffix: str) -> Path:

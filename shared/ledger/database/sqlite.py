@@ -177,21 +177,32 @@ class SqliteBackend(Backend):
         )
 
     @override
+    def migrating(self, close: Callable[[], None], change: Callable[[], None]) -> None:
+        with self.writing(patience=BUSY_SECONDS):
+            close()
+            self._fold_log()
+            change()
+            close()
+            self._set_mode("WAL", BUSY_SECONDS)
+
+    @override
     def set_aside(self, close: Callable[[], None]) -> str | None:
         with self.writing(patience=BUSY_SECONDS):
             close()
-            # Folds the log back into the file, which only its sole user can do.
-            try:
-                self._set_mode("DELETE", 0)
-            except sqlite3.OperationalError:
-                raise LedgerUnavailable(
-                    f"ledger {self.name} is in use by another process; let that end, or use "
-                    "another one"
-                ) from None
+            self._fold_log()
             stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
             aside = self.path.with_name(f"{self.path.stem}-{stamp}{self.path.suffix}")
             self.path.rename(aside)
         return str(aside)
+
+    def _fold_log(self) -> None:
+        """Fold the log back into the file, which only its sole user can do."""
+        try:
+            self._set_mode("DELETE", 0)
+        except sqlite3.OperationalError:
+            raise LedgerUnavailable(
+                f"ledger {self.name} is in use by another process; let that end, or use another one"
+            ) from None
 
     @override
     def beside(self, suffix: str) -> Path:

@@ -25,8 +25,8 @@ from sqlalchemy import (
 
 from shared.ids import ID_LENGTH
 
-SCHEMA_VERSION = 4
-"""Counts the changes to these tables; a ledger made by another count is refused."""
+SCHEMA_VERSION = 5
+"""Counts the changes to these tables; ``shared.ledger.migration`` carries older ledgers over."""
 
 metadata = MetaData()
 
@@ -44,8 +44,12 @@ ledger = Table(
     Column("partitions", Integer, nullable=False),
     Column("opening_balance", _number, nullable=False),
     Column("created_at", _number, nullable=False),
+    Column("gateway", String),
 )
-"""One row: who this ledger is, and the settings that cannot change under it."""
+"""One row: who this ledger is, and the settings that cannot change under it.
+
+``gateway`` names the outside backend that its orders were last charged through.
+"""
 
 heads = Table(
     "heads",
@@ -71,10 +75,63 @@ cursors = Table(
     Column("singly_until", _number, nullable=False),
     Column("reason", String),
     Column("nudged_at", _number),
+    Column("pending", _number, nullable=False, server_default="0"),
 )
-"""Settlement's end of a partition: the last number settled, and what is known of the next.
+"""Settlement's end of a partition: the last number taken up, and what is known of the next.
 
-Apart from the heads, so that intake and settlement never wait for the same row.
+Every number up to it has an outcome or a row in ``pending``, which are counted here; the ledger's
+own gateway decides at once and leaves none. Apart from the heads, so that intake and settlement
+never wait for the same row.
+"""
+
+pending = Table(
+    "pending",
+    metadata,
+    Column("partition", Integer, primary_key=True, autoincrement=False),
+    Column("number", _number, primary_key=True, autoincrement=False),
+    Column("order_id", _id, nullable=False),
+    Column("customer_id", _id, nullable=False),
+    Column("state", String(8), nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("crashes", Integer, nullable=False),
+    Column("key_since", _number),
+    Column("doubtful_since", _number),
+    Column("due_at", _number),
+    Column("reason", String),
+    Column("caller", String(32), nullable=False),
+    CheckConstraint("state IN ('queued', 'called', 'waiting', 'doubt')", name="pending_state"),
+    sqlite_with_rowid=False,
+)
+"""Orders that are taken up and not settled: a row before any call to an outside gateway.
+
+Attributes:
+    state: ``queued`` was not called; ``called`` may be out this moment; ``waiting`` was not
+        charged, and is called again at ``due_at``; ``doubt`` may have been charged, and is asked
+        for or looked up at ``due_at``.
+    generation: The last part of the idempotency key; rises when a call did not charge, for certain.
+    attempts: Failed attempts at this number.
+    crashes: Workers that ended during the call.
+    key_since: When this generation's key was first used.
+    doubtful_since: Since when it may have been charged; until a definite answer.
+    caller: The worker's life that wrote the row.
+"""
+
+resolutions = Table(
+    "resolutions",
+    metadata,
+    Column("order_id", _id, primary_key=True),
+    Column("status", String(8), nullable=False),
+    Column("reference", String),
+    Column("reason", String),
+    Column("filed_by", String, nullable=False),
+    Column("filed_at", _number, nullable=False),
+    CheckConstraint("status IN ('paid', 'declined', 'free')", name="resolutions_status"),
+    sqlite_with_rowid=False,
+)
+"""What somebody found out about an order in doubt; whoever holds its partition settles it so.
+
+``free`` says that it was not charged, and may be asked for under a new key.
 """
 
 identities = Table(
@@ -98,12 +155,14 @@ journal = Table(
     Column("run_id", String(32), nullable=False),
     Column("accepted_at", _number, nullable=False),
     Column("attempts", Integer, nullable=False),
+    Column("generation", Integer, nullable=False, server_default="0"),
     # Last, so that SQLite finds the others without following the pages that a body spills over.
     Column("body", LargeBinary, nullable=False),
 )
 """The accepted orders, in entries of consecutive numbers: the very bytes of the message.
 
 ``attempts`` is what the orders of an entry have behind them: zero, but for a retried dead order.
+``generation`` is that of its next key.
 """
 
 Index("journal_by_time", journal.c.accepted_at, journal.c.partition, journal.c.first)
@@ -158,11 +217,18 @@ outcomes = Table(
     Column("settled_at", _number, nullable=False),
     Column("worker", String, nullable=False),
     Column("changed_at", _number),
+    Column("generation", Integer),
+    Column("reference", String),
+    Column("doubtful_since", _number),
     CheckConstraint("status IN ('paid', 'declined', 'dead', 'retried')", name="outcomes_status"),
     sqlite_with_rowid=False,
 )
 """What became of a number. A dead order that is retried leaves ``retried`` here and goes on under
-a new number; a dead one that was discarded stays dead. ``changed_at`` says when either happened."""
+a new number; a dead one that was discarded stays dead. ``changed_at`` says when either happened.
+
+Of an outside gateway: the generation of the last key, and what the backend calls the charge. A dead
+order with ``doubtful_since`` may have been charged: only a person opens it again.
+"""
 
 # Written out: an Index with a condition for PostgreSQL would load that dialect in every process.
 _index_the_dead: Any = DDL(  # type: ignore[no-untyped-call]

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from shared.errors import InvalidBatch
 from shared.ledger.accounts import customer_account, merchant_account
-from shared.ledger.database.tables import identities, journal, outcomes, transfers
+from shared.ledger.database.tables import identities, journal, outcomes, pending, transfers
 from shared.ledger.journal import digest
 from shared.ledger.verification.proof import PAGE, Counts, Homes, Proof
 from shared.schema import Order, decode_batch, encode_order
@@ -88,6 +88,7 @@ OUTCOMES = (
         outcomes.c.status,
         outcomes.c.amount,
         outcomes.c.currency,
+        outcomes.c.doubtful_since,
         transfers.c.debit,
         transfers.c.credit,
         transfers.c.amount.label("moved"),
@@ -96,6 +97,14 @@ OUTCOMES = (
     .outerjoin(transfers, transfers.c.order_id == outcomes.c.order_id)
     .order_by(outcomes.c.partition, outcomes.c.number)
 )
+PENDING = sa.select(
+    pending.c.partition,
+    pending.c.number,
+    pending.c.order_id,
+    pending.c.customer_id,
+    pending.c.state,
+    pending.c.doubtful_since,
+).order_by(pending.c.partition, pending.c.number)
 _IDENTITIES = sa.select(identities).order_by(identities.c.partition, identities.c.number)
 
 
@@ -107,6 +116,7 @@ def check_orders(
     streaming = connection.execution_options(yield_per=PAGE)
     names = Stream(streaming.execute(_IDENTITIES), proof, "identity")
     results = Stream(streaming.execute(OUTCOMES), proof, "outcome")
+    waiting = Stream(streaming.execute(PENDING), proof, "pending")
     counted: Counts = {}
     homes: Homes = {}
     ends = {position.partition: 0 for position in positions}
@@ -114,7 +124,8 @@ def check_orders(
         key = entry.partition, entry.number
         homes[customer_account(entry.order.customer_id, entry.order.currency)] = key[0]
         identity, outcome = names.take(key), results.take(key)
-        check_outcome(proof, entry, outcome, cursors.get(entry.partition, 0), counted)
+        check_outcome(proof, entry, outcome, counted)
+        check_progress(proof, entry, outcome, waiting.take(key), cursors.get(entry.partition, 0))
         is_superseded = outcome is not None and outcome.status == "retried"
         if identity is None:
             if not is_superseded:
@@ -125,6 +136,7 @@ def check_orders(
             proof.add("identity", entry.where, "its identity has the digest of other content")
     names.finish()
     results.finish()
+    waiting.finish()
     return counted, homes
 
 
@@ -169,19 +181,40 @@ def check_outcome(
     proof: Proof,
     entry: Numbered,
     outcome: Any,  # noqa: ANN401  a row of OUTCOMES, or None
-    cursor: int,
     counted: Counts,
 ) -> None:
-    """Hold what became of an order against the order and its partition's cursor; count it."""
-    is_settled = entry.number <= cursor
-    if outcome is not None:
-        kind = entry.partition, outcome.status, outcome.currency
-        orders, amount = counted.get(kind, (0, 0))
-        counted[kind] = orders + 1, amount + outcome.amount
-        _check_money(proof, entry, outcome)
-    if is_settled != (outcome is not None):
-        state = "has passed it, but it has no outcome" if is_settled else "has not come there"
+    """Hold what became of an order against the order; count it."""
+    if outcome is None:
+        return
+    kind = entry.partition, outcome.status, outcome.currency
+    orders, amount = counted.get(kind, (0, 0))
+    counted[kind] = orders + 1, amount + outcome.amount
+    _check_money(proof, entry, outcome)
+    if outcome.doubtful_since is not None and outcome.status in {"paid", "declined"}:
+        proof.add("outcome", entry.where, f"is {outcome.status} and in doubt")
+
+
+def check_progress(
+    proof: Proof,
+    entry: Numbered,
+    outcome: Any,  # noqa: ANN401  a row of OUTCOMES, or None
+    row: Any,  # noqa: ANN401  a row of PENDING, or None
+    cursor: int,
+) -> None:
+    """Hold an order's outcome, or its row among those that wait for one, against the cursor."""
+    is_taken_up = entry.number <= cursor
+    if outcome is not None and row is not None:
+        proof.add("pending", entry.where, "has an outcome, and waits for one")
+    elif is_taken_up != (outcome is not None or row is not None):
+        state = "has passed it, but it has no outcome" if is_taken_up else "has not come there"
         proof.add("cursor", entry.where, f"the cursor {state}")
+    if row is None:
+        return
+    if (row.order_id, row.customer_id) != (entry.order.order_id, entry.order.customer_id):
+        said = f"order {row.order_id} of {row.customer_id}"
+        proof.add("pending", entry.where, f"what waits there is {said}")
+    if row.state == "doubt" and row.doubtful_since is None:
+        proof.add("pending", entry.where, "is in doubt, and does not say since when")
 
 
 def _check_money(proof: Proof, entry: Numbered, outcome: Any) -> None:  # noqa: ANN401

@@ -1,8 +1,9 @@
 """Verification of what was touched: the orders since a standing, and the accounts that they moved.
 
-Every number that was given or settled since then lies behind the cursor as it was, so a run's own
-orders and those of earlier runs that it settled are found by their keys. What lies before is left
-to the whole proof, but for the transfers of the accounts that were touched: those are added up.
+Every number that was given or settled since then lies behind the one up to which all were settled,
+so a run's own orders and those of earlier runs that it settled are found by their keys. What lies
+before is left to the whole proof, but for the transfers of the accounts that were touched: those
+are added up.
 """
 
 from __future__ import annotations
@@ -13,14 +14,30 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import sqlalchemy as sa
 
 from shared.ledger.accounts import customer_account
-from shared.ledger.database.tables import identities, journal, outcomes, transfers
+from shared.ledger.database.tables import (
+    LOW_BITS,
+    LOW_MASK,
+    identities,
+    journal,
+    outcomes,
+    pending,
+    transfers,
+)
 from shared.ledger.journal import digest
 from shared.ledger.positions import read_positions
 from shared.ledger.verification.accounts import check_touched_accounts
-from shared.ledger.verification.orders import ENTRIES, OUTCOMES, Numbered, Stream, check_outcome
+from shared.ledger.verification.orders import (
+    ENTRIES,
+    OUTCOMES,
+    PENDING,
+    Numbered,
+    Stream,
+    check_outcome,
+    check_progress,
+)
 from shared.ledger.verification.orders import read_entries as entries_of
 from shared.ledger.verification.proof import PAGE, Counts, Homes, Proof
-from shared.ledger.verification.sums import check_positions, read_tallies
+from shared.ledger.verification.sums import check_pending, check_positions, read_tallies
 from shared.schema import encode_order
 
 if TYPE_CHECKING:
@@ -31,20 +48,49 @@ if TYPE_CHECKING:
 
 
 class Standing(NamedTuple):
-    """How a ledger stood: every partition's position, and the running counters."""
+    """How a ledger stood.
+
+    Attributes:
+        positions: Every partition's.
+        tallies: The running counters.
+        ahead: What was settled beyond an order that was not.
+    """
 
     positions: dict[int, Position]
     tallies: Counts
+    ahead: Counts
 
-    def cursor(self, partition: int) -> int:
-        """What was settled of a partition."""
-        return self.positions[partition].cursor if partition in self.positions else 0
+    def through(self, partition: int) -> int:
+        """The number of a partition up to which all were settled."""
+        return self.positions[partition].through if partition in self.positions else 0
 
 
 def standing(connection: sa.Connection) -> Standing:
     """Read how the ledger stands."""
     positions = {position.partition: position for position in read_positions(connection)}
-    return Standing(positions, read_tallies(connection))
+    ahead = [_ahead(connection, each) for each in positions.values() if each.pending]
+    return Standing(
+        positions, read_tallies(connection), {key: each[key] for each in ahead for key in each}
+    )
+
+
+def _ahead(connection: sa.Connection, position: Position) -> Counts:
+    """Count a partition's outcomes beyond the number up to which all are settled."""
+    rows = connection.execute(
+        sa.select(
+            outcomes.c.status,
+            outcomes.c.currency,
+            sa.func.count(),
+            sa.func.sum(outcomes.c.amount.bitwise_rshift(sa.cast(LOW_BITS, sa.Integer))),
+            sa.func.sum(outcomes.c.amount.bitwise_and(LOW_MASK)),
+        )
+        .where(outcomes.c.partition == position.partition, outcomes.c.number > position.through)
+        .group_by(outcomes.c.status, outcomes.c.currency)
+    )
+    return {
+        (position.partition, status, currency): (count, (int(high) << LOW_BITS) + int(low))
+        for status, currency, count, high, low in rows
+    }
 
 
 def check_since(
@@ -56,10 +102,11 @@ def check_since(
 ) -> None:
     """Check what was accepted or settled since a standing, and the accounts that it moved."""
     check_positions(ledger, proof, positions)
+    check_pending(connection, proof, positions)
     counted: Counts = {}
     homes: Homes = {}
     for position in positions:
-        since = before.cursor(position.partition)
+        since = before.through(position.partition)
         if position.head != since:
             _check_orders(ledger, connection, proof, position, since, counted, homes)
         _check_created(connection, proof, before, position)
@@ -85,13 +132,22 @@ def _check_orders(
         proof,
         "outcome",
     )
+    waiting = Stream(
+        connection.execution_options(yield_per=PAGE).execute(
+            PENDING.where(pending.c.partition == partition, pending.c.number > since)
+        ),
+        proof,
+        "pending",
+    )
     entries = _entries(connection, proof, position, since)
     while page := list(islice(entries, PAGE)):
         known = _by_id(ledger, connection, identities, page)
         unpaid: list[Numbered] = []
         for entry in page:
-            outcome = results.take((partition, entry.number))
-            check_outcome(proof, entry, outcome, position.cursor, counted)
+            key = partition, entry.number
+            outcome = results.take(key)
+            check_outcome(proof, entry, outcome, counted)
+            check_progress(proof, entry, outcome, waiting.take(key), position.cursor)
             status = outcome.status if outcome is not None else "open"
             _check_identity(proof, entry, known.get(entry.order.order_id), status)
             if status in {"paid", "declined"}:
@@ -107,6 +163,7 @@ def _check_orders(
                 f"transfer {stray.transfer_id} is of no order that is paid",
             )
     results.finish()
+    waiting.finish()
 
 
 def _entries(
@@ -177,7 +234,11 @@ def _check_growth(
 ) -> None:
     """Hold the growth of the tallies against the outcomes since."""
     now = read_tallies(connection)
-    found = {kind: count for kind, count in counted.items() if kind[1] != "retried"}
+    found = {
+        kind: _less(counted.get(kind, (0, 0)), before.ahead.get(kind, (0, 0)))
+        for kind in counted.keys() | before.ahead.keys()
+        if kind[1] != "retried"
+    }
     for kind in sorted(now.keys() | before.tallies.keys() | found.keys()):
         (orders, amount), (had, held) = now.get(kind, (0, 0)), before.tallies.get(kind, (0, 0))
         grown, is_so = (orders - had, amount - held), found.get(kind, (0, 0))
@@ -191,3 +252,7 @@ def _check_growth(
                 f"{is_so[0]} orders of {is_so[1]} are new, the tally grew by {grown[0]} "
                 f"of {grown[1]}",
             )
+
+
+def _less(count: tuple[int, int], known: tuple[int, int]) -> tuple[int, int]:
+    return count[0] - known[0], count[1] - known[1]

@@ -14,6 +14,8 @@ from shared.ledger.database.tables import (
     accounts,
     identities,
     outcomes,
+    pending,
+    resolutions,
     tallies,
     transfers,
 )
@@ -69,6 +71,26 @@ def check_heads(
             )
 
 
+def check_pending(connection: sa.Connection, proof: Proof, positions: list[Position]) -> None:
+    """Count the orders that are taken up and not settled, and hold the cursors against that."""
+    rows = connection.execute(
+        sa.select(pending.c.partition, sa.func.count()).group_by(pending.c.partition)
+    )
+    counted: dict[int, int] = dict(rows.all())
+    for position in positions:
+        found = counted.pop(position.partition, 0)
+        if position.pending != found:
+            proof.add(
+                "pending",
+                f"partition {position.partition}",
+                f"{found} orders wait for their outcome, the cursor says {position.pending}",
+            )
+    for partition, found in counted.items():
+        proof.add("pending", f"partition {partition}", f"{found} orders wait, and it has no cursor")
+    for order_id, status in connection.execute(_STRAY_RESOLUTIONS):
+        proof.add("resolution", f"order {order_id}", f"was resolved, and is {status}")
+
+
 def check_positions(ledger: Ledger, proof: Proof, positions: list[Position]) -> None:
     """See that every partition has a head and a cursor, and that none is beyond its head."""
     for partition in sorted(set(range(ledger.partitions)) - {each.partition for each in positions}):
@@ -91,6 +113,19 @@ _STRAY_TRANSFERS = (
         & (outcomes.c.number == identities.c.number),
     )
     .where(transfers.c.order_id.is_not(None), sa.func.coalesce(outcomes.c.status, "open") != "paid")
+)
+
+
+_STRAY_RESOLUTIONS = (
+    sa.select(resolutions.c.order_id, sa.func.coalesce(outcomes.c.status, "unknown"))
+    .outerjoin(identities, identities.c.order_id == resolutions.c.order_id)
+    .outerjoin(
+        outcomes,
+        (outcomes.c.partition == identities.c.partition)
+        & (outcomes.c.number == identities.c.number),
+    )
+    .where(identities.c.order_id.is_(None) | outcomes.c.status.is_not(None))
+    .order_by(resolutions.c.order_id)
 )
 
 

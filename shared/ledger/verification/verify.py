@@ -22,6 +22,7 @@ from shared.ledger.verification.sums import (
     check_accounts,
     check_equation,
     check_heads,
+    check_pending,
     check_tallies,
 )
 
@@ -49,6 +50,7 @@ def verify(ledger: Ledger, connection: sa.Connection, step: Step = lambda _: Non
     counted, homes = check_orders(connection, proof, positions)
     check_tallies(connection, proof, counted)
     check_heads(ledger, connection, proof, positions)
+    check_pending(connection, proof, positions)
     check_accounts(ledger, connection, proof, homes)
     check_equation(proof)
     return proof
@@ -66,7 +68,7 @@ def verify_since(
         step: As of ``verify``.
     """
     positions = read_positions(connection)
-    rows = sum(position.head - before.cursor(position.partition) for position in positions)
+    rows = sum(position.head - before.through(position.partition) for position in positions)
     proof = Proof(totals(connection), rows=rows, step=step)
     check_since(ledger, connection, proof, before, positions)
     check_equation(proof)
@@ -76,5 +78,5 @@ def verify_since(
 def is_most(connection: sa.Connection, before: Standing) -> bool:
     """Whether a proof of the whole costs about as much as one of what was touched since."""
     positions = read_positions(connection)
-    touched = sum(position.head - before.cursor(position.partition) for position in positions)
+    touched = sum(position.head - before.through(position.partition) for position in positions)
     return sum(position.head for position in positions) <= max(FEW, 2 * touched)
