@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from services.payment.load_gateway import load_gateway
+from services.payment.gateway import LedgerGateway
 from services.payment.settle import Settler
 from shared.collector import tune_gc
 from shared.environment import load_settings
@@ -29,7 +29,7 @@ def one_process(ledger_file: Path, orders: Path) -> float:
     ledger = open_ledger(settings)
     settler = Settler(
         ledger,
-        load_gateway(settings),
+        LedgerGateway(),
         worker="limit",
         batch_size=settings.batch_size,
         max_attempts=settings.max_attempts,

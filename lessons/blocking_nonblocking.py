@@ -77,7 +77,7 @@ def main() -> None:
         "asked many thousand times, and kept a CPU busy with it.",
         "A blocking call lets the system wake you. A non-blocking one leaves the waiting to you, "
         "so have something else to do, or wait for several things at once, with a limit.",
-        "services/payment/worker.py blocks for at most 0.25 s at a time, to show signs of life in "
+        "services/worker/process.py blocks for at most 0.25 s at a time, to show signs of life in "
         "between; shared/queue/local_queue.py never blocks a producer for room.",
     )
 

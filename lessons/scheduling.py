@@ -284,7 +284,7 @@ def main() -> None:
         "No policy is best for all. Shortest first has to know the work beforehand; feedback "
         "learns it: whoever needs long moves down a level, and is lifted up again now and then.",
         "services/payment/settle.py is first come, first served within a partition, for customers "
-        "rely on that; between partitions services/payment/worker.py takes turns of a second.",
+        "rely on that; between partitions services/worker/process.py takes turns of a second.",
     )
 
 

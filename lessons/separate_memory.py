@@ -72,7 +72,7 @@ def main() -> None:
         "message reached the parent, and a Value changed for both.",
         "An address means something only inside one process; behind equal numbers there is other "
         "memory. What others shall know has to be sent, or put where both look.",
-        "services/payment/worker.py shows its signs of life in a shared array; all else that must "
+        "services/worker/process.py shows its signs of life in a shared array; all else that must "
         "be known goes through the ledger, which outlives every process.",
     )
 

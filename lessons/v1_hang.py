@@ -69,7 +69,7 @@ def main() -> None:
         "Every order was paid and no consumer ended. One waits for the next order, in read(); "
         "the others wait for the lock that this one holds while it reads.",
         "get() cannot know that no more orders will come. Somebody has to say so: see v2-sentinel.",
-        "services/payment/worker.py ends its loop at EndOfQueue, and waits for 0.25 s at a time.",
+        "services/worker/process.py ends its loop at EndOfQueue, and waits for 0.25 s at a time.",
     )
 
 

@@ -188,6 +188,13 @@ class Settings(BaseModel):
     gateway_faults: Annotated[
         str, AfterValidator(_faults), Field(description="transient=SHARE,permanent=SHARE,seed=N")
     ] = ""
+    gateway_concurrency: Annotated[
+        int, Field(ge=1, le=4096, description="most calls to an outside gateway, for each worker")
+    ] = 256
+    gateway_timeout: Annotated[
+        float,
+        Field(ge=0.05, le=600, description="seconds after which a gateway's answer is in doubt"),
+    ] = 10.0
     http_host: Annotated[
         str, AfterValidator(_host), Field(description="address that orderly serve listens on")
     ] = "127.0.0.1"

@@ -7,7 +7,7 @@ import socket
 import sys
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from services.payment.next_batch import Delivery
 from shared.errors import LedgerUnavailable
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from services.payment.heartbeat import Heartbeat
-    from services.payment.settle import Settler, Visit
+    from services.payment.settle import Visit
     from shared.ledger.ledger import Ledger
 
 T = TypeVar("T")
@@ -78,6 +78,16 @@ class RetrySchedule:
         return partition
 
 
+class Visitor(Protocol):
+    """What goes where a message points to, or when a partition is due."""
+
+    def settle(self, message: bytes) -> Visit:
+        """Go where a message points to."""
+
+    def settle_partition(self, partition: int) -> Visit:
+        """Go to a partition."""
+
+
 class Consumer:
     """Visits partitions and settles them, whatever goes wrong.
 
@@ -92,7 +102,7 @@ class Consumer:
     """
 
     def __init__(
-        self, ledger: Ledger, settler: Settler, heartbeat: Heartbeat, *, batch_size: int
+        self, ledger: Ledger, settler: Visitor, heartbeat: Heartbeat, *, batch_size: int
     ) -> None:
         self._ledger = ledger
         self._settler = settler

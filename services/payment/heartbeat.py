@@ -20,17 +20,21 @@ _AT_WORK = 1
 """The lowest bit of the partition's cell, so that both change at once."""
 
 
+_CALLS = range(3 + Meter.SIZE, 3 + Meter.SIZE + 3)
+
+
 class Heartbeat:
     """What a supervisor can see of a worker without asking it.
 
     Args:
-        shared: Integers: beats, the partition, whether it is ready, and the meter's.
+        shared: Integers: beats, the partition, whether it is ready, the meter's, the beats of the
+            calls' loop, how many calls are out, and whether the gateway is away.
 
     Attributes:
         meter: What the worker measures.
     """
 
-    SIZE = 3 + Meter.SIZE
+    SIZE = 3 + Meter.SIZE + 3
 
     def __init__(self, shared: Any) -> None:  # noqa: ANN401  ctypes arrays are untyped
         self._shared = shared
@@ -40,6 +44,23 @@ class Heartbeat:
         """Show that the worker makes progress on a partition."""
         self._shared[0] += 1
         self._shared[1] = (partition + 1) * 2 + _AT_WORK
+
+    def calling(self, out: int, *, is_away: bool) -> None:
+        """Show that the loop of the calls turns, and how they are."""
+        beats, calls, away = _CALLS
+        self._shared[beats] += 1
+        self._shared[calls] = out
+        self._shared[away] = is_away
+
+    @property
+    def calls_out(self) -> int:
+        """Calls to an outside gateway that are out."""
+        return int(self._shared[_CALLS[1]])
+
+    @property
+    def is_gateway_away(self) -> bool:
+        """Whether an outside gateway does not answer."""
+        return bool(self._shared[_CALLS[2]])
 
     def waiting(self) -> None:
         """Show that the worker is there, and waits for work."""
@@ -77,9 +98,9 @@ class Heartbeat:
         return bool(self._shared[2])
 
     @property
-    def beats(self) -> int:
-        """Signs of life so far."""
-        return int(self._shared[0])
+    def beats(self) -> tuple[int, int]:
+        """Signs of life so far, of the worker's own loop and of its calls; 0 if it has none."""
+        return int(self._shared[0]), int(self._shared[_CALLS[0]])
 
     @property
     def partition(self) -> int | None:

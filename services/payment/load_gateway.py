@@ -8,10 +8,11 @@ import signal
 import sys
 from contextlib import chdir, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from services.payment.faults import FaultyGateway
+from services.payment.faults import Faults, FaultyGateway
 from services.payment.gateway import LedgerGateway
+from services.payment.outside import OutsideGateway, read_traits
 from shared.errors import ConfigurationError
 from shared.settings import parse_faults
 from shared.texts import of_error
@@ -25,35 +26,31 @@ if TYPE_CHECKING:
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def load_gateway(settings: Settings) -> Gateway:
-    """Make the gateway that the settings name, wrapped in the faults that they ask for.
+def load_gateway(settings: Settings) -> Gateway | OutsideGateway:
+    """Make the gateway that the settings name, with the faults that they ask for.
 
     Raises:
         ConfigurationError: It cannot be imported, or is no gateway.
     """
-    gateway: Gateway = LedgerGateway()
+    shares = parse_faults(settings.gateway_faults)
+    faults = None
+    if shares["transient"] or shares["permanent"]:
+        faults = Faults(shares["transient"], shares["permanent"], int(shares["seed"]))
     if settings.payment_gateway != "ledger":
-        gateway = _import_gateway(settings.payment_gateway)
-    faults = parse_faults(settings.gateway_faults)
-    if faults["transient"] or faults["permanent"]:
-        gateway = FaultyGateway(
-            gateway, faults["transient"], faults["permanent"], int(faults["seed"])
-        )
-    return gateway
+        return _import_gateway(settings.payment_gateway)._replace(faults=faults)
+    return LedgerGateway() if faults is None else FaultyGateway(LedgerGateway(), faults)
 
 
-def _import_gateway(name: str) -> Gateway:
+def _import_gateway(name: str) -> OutsideGateway:
     module_name, _, path = name.partition(":")
     with _kept():
-        gateway, charge = _make(name, module_name, path)
-    if not callable(charge):
-        raise ConfigurationError(f"PAYMENT_GATEWAY={name} has no method charge(charge)")
-    if inspect.iscoroutinefunction(charge):
-        raise ConfigurationError(
-            f"PAYMENT_GATEWAY={name} has an async charge, which nobody would await; make it a "
-            "plain def that returns when it has its answer"
-        )
-    return cast("Gateway", gateway)
+        found, gateway, charge = _make(name, module_name, path)
+        if not callable(charge):
+            raise ConfigurationError(f"PAYMENT_GATEWAY={name} has no method charge(charge)")
+        traits = read_traits(name, gateway)
+    if not inspect.isclass(found):
+        return OutsideGateway(name, lambda: gateway, traits)
+    return OutsideGateway(name, found, traits)
 
 
 @contextmanager
@@ -74,7 +71,7 @@ def _kept() -> Iterator[None]:
                 signal.signal(number, handler)
 
 
-def _make(name: str, module_name: str, path: str) -> tuple[object, object]:
+def _make(name: str, module_name: str, path: str) -> tuple[object, object, object]:
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.append(here)
@@ -90,4 +87,4 @@ def _make(name: str, module_name: str, path: str) -> tuple[object, object]:
         # Whatever one's own module raises while it loads is a fault of the configuration.
         said = of_error(error).replace(r"\n", " ")
         raise ConfigurationError(f"PAYMENT_GATEWAY={name} cannot be loaded: {said}") from error
-    return gateway, charge
+    return found, gateway, charge

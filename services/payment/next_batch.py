@@ -89,7 +89,7 @@ class BatchFinder:
     ) -> Delivery:
         """Find out what a message that carries orders is, and keep them if they come next."""
         known = digest(message)
-        delivery = _compare(connection, cursor, header, known)
+        delivery = compare(connection, cursor, header, known)
         if delivery is Delivery.FRESH:
             self._latest[cursor.partition] = _Parsed(known, decode_batch(message).orders)
         return delivery
@@ -131,7 +131,7 @@ class BatchFinder:
         return parts
 
 
-def _compare(
+def compare(
     connection: sa.Connection, cursor: Cursor, offered: BatchHeader, known: bytes
 ) -> Delivery:
     """Hold a message that carries orders, and its digest, against the journal and the cursor."""

@@ -154,7 +154,10 @@ class Pipeline(ABC):
 
     def drain(self) -> None:
         """End in order: workers finish what they have in hand, and are reaped."""
-        deadline = time.monotonic() + STOP_SECONDS
+        patience = STOP_SECONDS
+        if self._settings.payment_gateway != "ledger":
+            patience += self._settings.gateway_timeout  # for calls that are out
+        deadline = time.monotonic() + patience
         self._dismiss(deadline)
         self.supervisor.stop(max(0.0, deadline - time.monotonic()))
         self._shut()

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from services.payment.pause import Pause
-from services.payment.worker import Assignment
 from services.pipeline.base import STOP_SECONDS, Pipeline
 from services.pipeline.worker_stats import WorkerStats
+from services.worker.pause import Pause
+from services.worker.process import Assignment
 from shared.queue.local_queue import LocalQueue
 
 if TYPE_CHECKING:

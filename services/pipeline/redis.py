@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from services.payment.worker import Assignment
 from services.pipeline.base import Pipeline
 from services.pipeline.worker_stats import WorkerStats
+from services.worker.process import Assignment
 from shared.ledger.workers import present, reported
 from shared.queue.controls import Controls
 from shared.queue.redis_queue import RedisQueue

@@ -23,9 +23,9 @@ def new_pipeline(ledger: Ledger, settings: Settings, *, run_id: str, niceness: i
 
 def modules_of_workers(settings: Settings) -> list[str]:
     """Name what payment workers import."""
-    modules = ["services.payment.worker"]
+    modules = ["services.worker.process"]
     if settings.queue_mode == "redis":
-        modules.append("services.payment.rq_worker")
+        modules.append("services.worker.rq_worker")
     if not settings.ledger_url.startswith("sqlite"):
         modules.append("shared.ledger.database.postgres")
     return modules

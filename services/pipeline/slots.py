@@ -57,8 +57,8 @@ class Worker:
     restarts: int = 0
     false_starts: int = 0
     before: Meter = field(default_factory=Meter)
-    beats: int = 0
-    beat_at: float = field(default_factory=time.monotonic)
+    beats: tuple[int, int] = (0, 0)
+    beats_at: list[float] = field(default_factory=lambda: [time.monotonic()] * 2)
     vacancy: Vacancy | None = None
     backoff: Backoff = field(default_factory=lambda: Backoff(least=0.1))
 
@@ -70,9 +70,25 @@ class Worker:
         total.add(self.heartbeat.meter)
         return total
 
+    def silence(self, now: float) -> float:
+        """Seconds without a sign of life: of the loop that was silent for longer."""
+        before, self.beats = self.beats, self.heartbeat.beats
+        for loop, beats in enumerate(self.beats):
+            # There need be no loop of calls.
+            if beats != before[loop] or (loop and not beats):
+                self.beats_at[loop] = now
+        return now - min(self.beats_at)
+
+    def begin_anew(self, now: float) -> None:
+        """Count its silence from now on."""
+        self.beats_at = [now, now]
+
     @property
     def state(self) -> str:
         """What it is doing, in a word."""
         if not self.heartbeat.is_ready:
             return "starting"
-        return "idle" if self.heartbeat.partition is None else "settling"
+        if self.heartbeat.is_gateway_away:
+            return "waiting"
+        is_idle = self.heartbeat.partition is None and not self.heartbeat.calls_out
+        return "idle" if is_idle else "settling"

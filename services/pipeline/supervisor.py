@@ -15,12 +15,12 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING
 
-from services.payment import worker as payment
 from services.payment.consumer import NO_ROOM
 from services.payment.heartbeat import Heartbeat
 from services.pipeline.slots import Loss, Vacancy, Worker
 from services.processes.fork_server import WorkerProcess, reap
 from services.processes.signals import withheld
+from services.worker import process as payment
 from shared.errors import QueueUnavailable, WorkersFailed
 from shared.logs import Logger
 
@@ -106,14 +106,14 @@ class Supervisor:
         if now - self._looked_at > self._stall_after / 2 + timeout:
             # This process was stopped itself, and so perhaps were the workers: a fresh start.
             for worker in self.workers:
-                worker.beat_at = now
+                worker.begin_anew(now)
         self._looked_at = now
         for worker in self.workers:
             if worker.vacancy:
                 self._fill(worker, worker.vacancy)
             elif not worker.process.is_alive():
                 self._replace(worker, _describe(worker.process.exitcode), _is_fault(worker.process))
-            elif self._silence(worker, now) > (patience := self._patience(worker)):
+            elif worker.silence(now) > (patience := self._patience(worker)):
                 worker.process.kill()
                 reap(worker.process)
                 why = f"showed no sign of life for {patience:g} s"
@@ -165,13 +165,6 @@ class Supervisor:
         heartbeat = Heartbeat(self.context.RawArray("Q", Heartbeat.SIZE))
         return self._start(slot, heartbeat), heartbeat
 
-    def _silence(self, worker: Worker, now: float) -> float:
-        """Seconds without a sign of life."""
-        if worker.heartbeat.beats != worker.beats:
-            worker.beats = worker.heartbeat.beats
-            worker.beat_at = now
-        return now - worker.beat_at
-
     def _patience(self, worker: Worker) -> float:
         if worker.heartbeat.is_ready:
             return self._stall_after
@@ -213,8 +206,9 @@ class Supervisor:
             return
         worker.restarts += 1  # not before: who reports it names the process that is there
         worker.vacancy = None
-        worker.started = worker.beat_at = time.monotonic()
-        worker.beats = 0
+        worker.started = time.monotonic()
+        worker.begin_anew(worker.started)
+        worker.beats = (0, 0)
         log.warning(
             "worker replaced",
             worker=worker.slot,

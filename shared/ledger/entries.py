@@ -39,6 +39,7 @@ class Entry(NamedTuple):
     digest: bytes
     attempts: int
     accepted_at: int
+    generation: int
 
 
 def entry_at(connection: sa.Connection, partition: int, number: int) -> Entry:
@@ -97,6 +98,7 @@ _ENTRY = (
     journal.c.digest,
     journal.c.attempts,
     journal.c.accepted_at,
+    journal.c.generation,
 )
 _HOLDS_NUMBER = (
     journal.c.partition == sa.bindparam("partition"),

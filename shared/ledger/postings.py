@@ -1,4 +1,4 @@
-"""What a settlement writes: accounts, transfers, outcomes and tallies, as rows.
+"""What settling writes: accounts, transfers, outcomes and tallies, as rows.
 
 They are made before the transaction begins, so that it does nothing but write.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from shared.ledger.accounts import bank_account, merchant_account
@@ -22,7 +23,7 @@ from shared.ledger.database.tables import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from shared.ledger.cursors import Cursor
     from shared.ledger.ledger import Ledger
@@ -43,6 +44,7 @@ _OUTCOME = (
     "worker",
 )
 _TALLY = ("partition", "status", "currency", "orders", "amount_high", "amount_low")
+_CHARGED = (*_OUTCOME, "generation", "reference", "doubtful_since")
 _FAILURE = ("partition", "number", "attempt", "reason", "worker", "failed_at")
 _INSERT_FAILURE = failures.insert()
 _INSERT_TRANSFER = transfers.insert()
@@ -63,6 +65,45 @@ class Failed(NamedTuple):
     attempt: int
     reason: str
     worker: str
+
+
+@dataclass
+class Decided:
+    """What was decided for orders of one partition, gathered outside of any transaction.
+
+    Attributes:
+        partition: Which.
+        numbers: The journal's, of the payments.
+        payments: What became of each.
+        debits: For each payment, the account that it was taken from, if it was paid.
+        balances: New balances of the customers' accounts, in minor units.
+        opened: Those of them that are new, with their currency.
+        failures: Attempts that failed, each with its number; those orders are tried again.
+        charges: For each payment what an outside gateway has to do with it; none of the ledger's.
+    """
+
+    partition: int
+    numbers: Sequence[int] = field(default_factory=list)
+    payments: list[Payment] = field(default_factory=list)
+    debits: list[str | None] = field(default_factory=list)
+    balances: dict[str, int] = field(default_factory=dict)
+    opened: dict[str, str] = field(default_factory=dict)
+    failures: list[tuple[int, Failed]] = field(default_factory=list)
+    charges: list[Charged] = field(default_factory=list)
+
+
+class Charged(NamedTuple):
+    """An outside gateway's side of an outcome.
+
+    Attributes:
+        generation: Of the last key.
+        reference: What the backend calls the charge.
+        doubtful_since: If it may have been charged and nobody knows: since when.
+    """
+
+    generation: int
+    reference: str | None = None
+    doubtful_since: int | None = None
 
 
 @dataclass
@@ -96,22 +137,35 @@ class Settlement:
         """Where the cursor will be."""
         return self.before.number + len(self.payments)
 
+    @property
+    def decided(self) -> Decided:
+        """What it says of orders, without the cursor."""
+        return Decided(
+            self.before.partition,
+            range(self.before.number + 1, self.number + 1),
+            self.payments,
+            self.debits,
+            self.balances,
+            self.opened,
+            [] if self.failed is None else [(self.number + 1, self.failed)],
+        )
 
-def postings(ledger: Ledger, settlement: Settlement, now: int) -> list[Insert]:
-    """List what a settlement inserts, statement by statement; ``now`` is in microseconds."""
+
+def postings(ledger: Ledger, decided: Sequence[Decided], now: int) -> list[Insert]:
+    """List what is inserted for what was decided, by statement; ``now`` is in microseconds."""
     inserts = [
-        *_opened(ledger, settlement, now),
-        _balances(ledger, settlement, now),
-        _outcomes(settlement, now),
-        _charges(settlement, now),
-        _failures(settlement, now),
-        _tallies(ledger, settlement),
+        *_opened(ledger, decided, now),
+        _balances(ledger, decided, now),
+        *_outcomes(decided, now),
+        _charges(decided, now),
+        _failures(decided, now),
+        _tallies(ledger, decided),
     ]
     return [insert for insert in inserts if insert.rows]
 
 
-def _opened(ledger: Ledger, settlement: Settlement, now: int) -> Iterator[Insert]:
-    currencies = sorted(set(settlement.opened.values()))
+def _opened(ledger: Ledger, decided: Sequence[Decided], now: int) -> Iterator[Insert]:
+    currencies = sorted(set(chain.from_iterable(each.opened.values() for each in decided)))
     house = [
         (HOUSE, name_of(currency), kind, currency, None, now)
         for kind, name_of in (("bank", bank_account), ("merchant", merchant_account))
@@ -120,40 +174,49 @@ def _opened(ledger: Ledger, settlement: Settlement, now: int) -> Iterator[Insert
     yield Insert(ledger.database.insert_new(accounts), _ACCOUNT, house)
     openings = [
         (None, bank_account(currency), name, ledger.opening_balance, currency, now)
-        for name, currency in settlement.opened.items()
+        for each in decided
+        for name, currency in each.opened.items()
     ]
     yield Insert(_INSERT_TRANSFER, _TRANSFER, openings)
 
 
-def _balances(ledger: Ledger, settlement: Settlement, now: int) -> Insert:
+def _balances(ledger: Ledger, decided: Iterable[Decided], now: int) -> Insert:
     rows = [
-        (settlement.before.partition, name, "customer", name.rpartition("/")[2], balance, now)
-        for name, balance in settlement.balances.items()
+        (each.partition, name, "customer", name.rpartition("/")[2], balance, now)
+        for each in decided
+        for name, balance in each.balances.items()
     ]
     return Insert(ledger.database.upsert(accounts, setting=("balance",)), _ACCOUNT, rows)
 
 
-def _outcomes(settlement: Settlement, now: int) -> Insert:
-    partition, before = settlement.before.partition, settlement.before.number
-    rows = [
-        (
-            partition,
-            number,
-            payment.order_id,
-            payment.status,
-            payment.amount,
-            payment.currency,
-            payment.attempts,
-            payment.reason,
-            now,
-            payment.worker,
-        )
-        for number, payment in enumerate(settlement.payments, before + 1)
-    ]
-    return Insert(_INSERT_OUTCOME, _OUTCOME, rows)
+def _outcomes(decided: Iterable[Decided], now: int) -> Iterator[Insert]:
+    ours: list[tuple[Any, ...]] = []
+    outside: list[tuple[Any, ...]] = []
+    for each in decided:
+        rows = [
+            (
+                each.partition,
+                number,
+                payment.order_id,
+                payment.status,
+                payment.amount,
+                payment.currency,
+                payment.attempts,
+                payment.reason,
+                now,
+                payment.worker,
+            )
+            for number, payment in zip(each.numbers, each.payments, strict=True)
+        ]
+        if each.charges:
+            outside += [(*row, *charged) for row, charged in zip(rows, each.charges, strict=True)]
+        else:
+            ours += rows
+    yield Insert(_INSERT_OUTCOME, _OUTCOME, ours)
+    yield Insert(_INSERT_OUTCOME, _CHARGED, outside)
 
 
-def _charges(settlement: Settlement, now: int) -> Insert:
+def _charges(decided: Iterable[Decided], now: int) -> Insert:
     rows = [
         (
             payment.order_id,
@@ -163,32 +226,32 @@ def _charges(settlement: Settlement, now: int) -> Insert:
             payment.currency,
             now,
         )
-        for payment, debit in zip(settlement.payments, settlement.debits, strict=True)
+        for each in decided
+        for payment, debit in zip(each.payments, each.debits, strict=True)
         if debit is not None
     ]
     return Insert(_INSERT_TRANSFER, _TRANSFER, rows)
 
 
-def _failures(settlement: Settlement, now: int) -> Insert:
-    failed = settlement.failed
-    rows = (
-        [(settlement.before.partition, settlement.number + 1, *failed, now)]
-        if failed is not None
-        else []
-    )
+def _failures(decided: Iterable[Decided], now: int) -> Insert:
+    rows = [
+        (each.partition, number, *failed, now)
+        for each in decided
+        for number, failed in each.failures
+    ]
     return Insert(_INSERT_FAILURE, _FAILURE, rows)
 
 
-def _tallies(ledger: Ledger, settlement: Settlement) -> Insert:
-    orders: Counter[tuple[str, str]] = Counter()
-    high: Counter[tuple[str, str]] = Counter()
-    low: Counter[tuple[str, str]] = Counter()
-    for payment in settlement.payments:
-        key = payment.status, payment.currency
-        orders[key] += 1
-        high[key] += payment.amount >> LOW_BITS
-        low[key] += payment.amount & LOW_MASK
-    partition = settlement.before.partition
-    rows = [(partition, *key, count, high[key], low[key]) for key, count in sorted(orders.items())]
+def _tallies(ledger: Ledger, decided: Iterable[Decided]) -> Insert:
+    orders: Counter[tuple[int, str, str]] = Counter()
+    high: Counter[tuple[int, str, str]] = Counter()
+    low: Counter[tuple[int, str, str]] = Counter()
+    for each in decided:
+        for payment in each.payments:
+            key = each.partition, payment.status, payment.currency
+            orders[key] += 1
+            high[key] += payment.amount >> LOW_BITS
+            low[key] += payment.amount & LOW_MASK
+    rows = [(*key, count, high[key], low[key]) for key, count in sorted(orders.items())]
     upsert = ledger.database.upsert(tallies, adding=("orders", "amount_high", "amount_low"))
     return Insert(upsert, _TALLY, rows)

@@ -34,7 +34,7 @@ def write(ledger: Ledger, settlement: Settlement) -> bool:
         sqlalchemy.exc.DBAPIError: Nor was it, for the sake of what should be.
     """
     now = clock.now_us()
-    inserts = postings(ledger, settlement, now)
+    inserts = postings(ledger, [settlement.decided], now)
     with ledger.database.write(judges=True) as connection:
         if not _move(connection, settlement, now):
             return False

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from services.payment.faults import FaultyGateway
+from services.payment.faults import Faults, FaultyGateway
 from services.payment.gateway import (
     PAID,
     Charge,
@@ -126,7 +126,7 @@ def test_the_ledgers_own_gateway_is_handed_the_order_itself(new_ledger: NewLedge
     pay = LedgerGateway.charge
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(LedgerGateway, "charge", charge)
-        worker = settler(ledger, FaultyGateway(LedgerGateway(), 0, 0, 1))
+        worker = settler(ledger, FaultyGateway(LedgerGateway(), Faults(0, 0, 1)))
         batch = worker.prepare(0)
         assert batch is not None
         worker.decide(batch, time.monotonic() + 60)
@@ -162,7 +162,7 @@ def test_the_ledgers_own_gateway_is_handed_the_order_itself(new_ledger: NewLedge
         ([Unshowable()], "dead", 1, f"{ANSWERED} a Unshowable that cannot be shown: SystemExit"),
         ([NotText()], "dead", 1, f"{ANSWERED} a NotText that cannot be shown: TypeError"),
         ([Posing()], "dead", 1, None),
-        ([[PAID]], "dead", 1, f"{ANSWERED} [Paid()]"),
+        ([[PAID]], "dead", 1, f"{ANSWERED} [Paid(reference=None)]"),
         ([Wordless()], "dead", 1, "a Wordless that cannot be written: ValueError"),
         # What ends a program elsewhere is a fault of the gateway here.
         ([asyncio.CancelledError()] * 3, "dead", 3, "invalid: CancelledError"),

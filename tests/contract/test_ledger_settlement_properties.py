@@ -26,7 +26,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from services.payment.faults import FaultyGateway
+from services.payment.faults import Faults, FaultyGateway
 from services.payment.gateway import LedgerGateway
 from services.payment.next_batch import Delivery
 from services.payment.settle import Settler
@@ -93,7 +93,7 @@ class Pipeline(RuleBasedStateMachine):
         self.take_in(block, "never")
 
     def hired(self) -> Settler:
-        gateway = FaultyGateway(LedgerGateway(), TRANSIENT, PERMANENT, self.seed)
+        gateway = FaultyGateway(LedgerGateway(), Faults(TRANSIENT, PERMANENT, self.seed))
         return Settler(self.ledger, gateway, worker="w", batch_size=2, max_attempts=MAX_ATTEMPTS)
 
     @rule(block=st.lists(wanted, min_size=1, max_size=8), crash=moments)

@@ -50,7 +50,7 @@ class Stream:
     @property
     def settled(self) -> int:
         """How many of them are settled."""
-        return self._count("SELECT sum(number) FROM cursors")
+        return self._count("SELECT sum(number - pending) FROM cursors")
 
     def end_input(self) -> Result:
         return finish(self.process)

@@ -17,6 +17,8 @@ from services.payment.gateway import LedgerGateway
 
 
 class Held(LedgerGateway):
+    idempotent = True
+
     def charge(self, charge):
         while not os.path.exists("go"):
             threading.Event().wait(0.01)
@@ -29,6 +31,8 @@ from services.payment.gateway import LedgerGateway
 
 
 class Slow(LedgerGateway):
+    idempotent = concurrent = True
+
     def charge(self, charge):
         threading.Event().wait({seconds})
         return super().charge(charge)
@@ -38,7 +42,7 @@ class Slow(LedgerGateway):
 def hold(orderly: Orderly) -> Path:
     """Have the gateway wait, in every charge, until the file that is returned is there."""
     (orderly.folder / "held.py").write_text(_HELD)
-    orderly.environment |= {"PAYMENT_GATEWAY": "held:Held", "STALL_AFTER": "600"}
+    orderly.environment |= {"PAYMENT_GATEWAY": "held:Held", "GATEWAY_TIMEOUT": "600"}
     return orderly.folder / "go"
 
 

@@ -157,13 +157,13 @@ class Orderly:
         return self.count("SELECT sum(number) FROM heads")
 
     def settled(self) -> int:
-        """Count what the cursors have passed."""
-        return self.count("SELECT sum(number) FROM cursors")
+        """Count what the cursors have passed, without what waits there for its outcome."""
+        return self.count("SELECT sum(number - pending) FROM cursors")
 
     def left_open(self) -> int:
-        """Count what lies between heads and cursors, at one moment."""
+        """Count what lies between heads and cursors, or waits, at one moment."""
         return self.count(
-            "SELECT (SELECT sum(number) FROM heads) - (SELECT sum(number) FROM cursors)"
+            "SELECT (SELECT sum(number) FROM heads) - (SELECT sum(number - pending) FROM cursors)"
         )
 
     def assert_serial(self, **faults: Any) -> FinalState:

@@ -16,9 +16,9 @@ from rq import SimpleWorker
 from services.payment.consumer import IDLE_SECONDS
 from services.payment.heartbeat import Heartbeat
 from services.payment.next_batch import Delivery
-from services.payment.rq_job import PaymentJob, PaymentQueue, at_work
-from services.payment.rq_outage import RedisOutage
-from services.payment.rq_worker import PaymentWorker
+from services.worker.rq_job import PaymentJob, PaymentQueue, at_work
+from services.worker.rq_outage import RedisOutage
+from services.worker.rq_worker import PaymentWorker
 from shared.queue.port import Deliveries
 from shared.queue.redis_connection import RedisConnection, connect
 from shared.queue.redis_keys import own_key

@@ -25,8 +25,8 @@ USERS = {
     "shared.environment": {"services.cli.common"},
     "services.pipeline.local": {"services.pipeline.select"},
     "services.pipeline.redis": {"services.pipeline.select"},
-    "services.payment.rq_worker": {"services.payment.worker"},
-    "services.payment.rq_job": {"services.payment.rq_worker"},
+    "services.worker.rq_worker": {"services.worker.process"},
+    "services.worker.rq_job": {"services.worker.rq_worker"},
     "shared.queue.local_queue": {"services.pipeline.local"},
     "shared.queue.redis_queue": {"services.pipeline.redis"},
     "shared.ledger.database.postgres": {"shared.ledger.database.database"},
@@ -34,8 +34,8 @@ USERS = {
 }
 # The only modules that may import a library, by how their names begin.
 LIBRARIES = {
-    "redis": ("shared.queue.redis_", "shared.queue.closed_job", "services.payment.rq_"),
-    "rq": ("shared.queue.redis_sending", "shared.queue.closed_job", "services.payment.rq_"),
+    "redis": ("shared.queue.redis_", "shared.queue.closed_job", "services.worker.rq_"),
+    "rq": ("shared.queue.redis_sending", "shared.queue.closed_job", "services.worker.rq_"),
     "psycopg": ("shared.ledger.database.postgres",),
     "typer": ("services.cli.",),
     "rich": ("services.cli.",),

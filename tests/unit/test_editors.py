@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-PICTURES = {".webp"}
+NO_TEXTS = {".webp", ".gz"}
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 
 
@@ -37,7 +37,7 @@ def texts() -> Iterator[Path]:
         folders[:] = kept[0]
         for name in kept[1]:
             path = ROOT / folder / name
-            if path.suffix not in PICTURES:
+            if path.suffix not in NO_TEXTS:
                 yield path
 
 

@@ -6,7 +6,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -34,6 +34,33 @@ class Trouble(Enum):
     OF_THE_DATA = auto()
     PASSING = auto()
     LASTING = auto()
+
+
+class Locks(Protocol):
+    """Locks on partitions that end with whoever has them.
+
+    Attributes:
+        are_lost: Whether they have ended for certain.
+        connection: The only one through which their holder may write; None where any will do.
+    """
+
+    connection: sa.Connection | None
+
+    @property
+    def are_lost(self) -> bool:
+        """Whether they have ended."""
+
+    def take(self, partitions: Sequence[int]) -> list[int]:
+        """Lock those that nobody has; return which that were. None of them is locked by us."""
+
+    def release(self, partitions: Sequence[int]) -> None:
+        """Unlock them."""
+
+    def keep(self) -> None:
+        """Show that their holder is there."""
+
+    def close(self) -> None:
+        """Unlock all."""
 
 
 class Backend(Protocol):
@@ -116,6 +143,18 @@ class Backend(Protocol):
         rows: list[tuple[Any, ...]],
     ) -> int:
         """Insert many rows at once, without an object per row; return how many were written."""
+
+    def delete_rows(
+        self,
+        connection: sa.Connection,
+        table: sa.Table,
+        columns: tuple[str, ...],
+        rows: list[tuple[Any, ...]],
+    ) -> int:
+        """Delete many rows at once by the values of some columns; return how many there were."""
+
+    def open_locks(self, writer: sa.Engine, ledger_id: str) -> Locks:
+        """Prepare to hold partitions of a ledger."""
 
     def bind_list(self, values: list[Any]) -> Any:  # noqa: ANN401
         """Encode a list as the one parameter that ``any_of`` reads."""

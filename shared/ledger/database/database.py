@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sa
@@ -20,7 +20,7 @@ from shared.ledger.database.sqlite import SqliteBackend
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from shared.ledger.database.backend import Backend, Pulse
+    from shared.ledger.database.backend import Backend, Locks, Pulse
 
 T = TypeVar("T")
 Names = tuple[str, ...]
@@ -90,7 +90,7 @@ class Database:
         Raises:
             LedgerUnavailable: The database cannot be reached or read.
         """
-        with self._translating():
+        with self.translating():
             self._check_place()
             with self._reader.connect() as connection, connection.begin():
                 yield connection
@@ -109,19 +109,23 @@ class Database:
         return _persist(attempt)
 
     @contextmanager
-    def write(self, *, judges: bool = False) -> Iterator[sa.Connection]:
+    def write(
+        self, *, judges: bool = False, through: sa.Connection | None = None
+    ) -> Iterator[sa.Connection]:
         """A transaction that may write; it commits at the end of the block, durably.
 
         Args:
             judges: Whether what the database refuses for its data's sake is told as that.
+            through: The connection to use, in place of any.
 
         Raises:
             LedgerUnavailable: The database cannot be reached or written; nothing was.
             LedgerUncertain: The answer to the commit was lost.
         """
-        with self._translating(judges=judges), self.backend.writing():
+        with self.translating(judges=judges), self.backend.writing():
             self._check_place()
-            with self._writer.connect() as connection, connection.begin() as transaction:
+            using = self._writer.connect() if through is None else nullcontext(through)
+            with using as connection, connection.begin() as transaction:
                 if self._ledger_id is not None:
                     self._check_identity(connection, self._ledger_id)
                 yield connection
@@ -148,7 +152,7 @@ class Database:
                     make(connection)
 
         def attempt() -> None:
-            with self._translating():
+            with self.translating():
                 self.backend.making(lambda: self.ask(is_made), make_in_turn)
 
         _persist(attempt)
@@ -165,7 +169,7 @@ class Database:
                 self.backend.exclude_makers(connection)
                 change(connection)
 
-        with self._translating():
+        with self.translating():
             self.backend.migrating(self.close, change_in_turn)
 
     def set_aside(self) -> str | None:
@@ -174,8 +178,12 @@ class Database:
         Raises:
             LedgerUnavailable: Another process uses it.
         """
-        with self._translating():
+        with self.translating():
             return self.backend.set_aside(self.close)
+
+    def open_locks(self) -> Locks:
+        """Prepare to hold partitions; ``Hold`` does it."""
+        return self.backend.open_locks(self._writer, self._ledger_id or "")
 
     def hurry(self) -> None:
         """Wait for no server that is away: for a service that tries again by itself."""
@@ -247,7 +255,8 @@ class Database:
         return self.prepared(("select_any", columns, key, of), build)
 
     @contextmanager
-    def _translating(self, *, judges: bool = False) -> Iterator[None]:
+    def translating(self, *, judges: bool = False) -> Iterator[None]:
+        """Turn the driver's errors within the block into ours."""
         try:
             yield
         except (sa.exc.DBAPIError, self.backend.errors) as error:

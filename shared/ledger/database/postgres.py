@@ -19,8 +19,9 @@ from typing_extensions import override
 from shared.errors import LedgerUnavailable
 from shared.ledger.database import tables
 from shared.ledger.database.backend import BUSY_SECONDS, Backend, Trouble
-from shared.ledger.database.postgres_arrays import Array, as_array, name_of, with_arrays
+from shared.ledger.database.postgres_arrays import Array, as_array, deleting, name_of, with_arrays
 from shared.ledger.database.postgres_errors import diagnose, has_refused, hide_rows, remedy
+from shared.ledger.database.postgres_locks import SessionLocks
 from shared.ledger.database.postgres_session import (
     APPLICATION,
     READING,
@@ -111,6 +112,7 @@ class PostgresBackend(Backend):
                 timeouts, is_for_reading=is_for_reading, context=options["context"]
             )
             record.info["begin"] = session.begin
+            record.info["is_shared"] = session.is_shared
             return session.connection
 
         sa.event.listen(engine, "handle_error", hide_rows)
@@ -256,6 +258,23 @@ class PostgresBackend(Backend):
             statement = self._compiled[insert, columns] = with_arrays(insert, columns)
         arrays = tuple(as_array(column) for column in zip(*rows, strict=True))
         return connection.exec_driver_sql(statement, arrays).rowcount
+
+    @override
+    def delete_rows(
+        self,
+        connection: sa.Connection,
+        table: sa.Table,
+        columns: tuple[str, ...],
+        rows: list[tuple[Any, ...]],
+    ) -> int:
+        if not rows:
+            return 0
+        arrays = tuple(as_array(column) for column in zip(*rows, strict=True))
+        return connection.exec_driver_sql(deleting(table, columns), arrays).rowcount
+
+    @override
+    def open_locks(self, writer: sa.Engine, ledger_id: str) -> SessionLocks:
+        return SessionLocks(writer, ledger_id, self.name)
 
     @staticmethod
     @override

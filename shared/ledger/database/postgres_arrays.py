@@ -61,3 +61,14 @@ def with_arrays(insert: sa.Insert, columns: tuple[str, ...]) -> str:
     head = f"INSERT INTO {table.name} ({names}) SELECT * FROM unnest({arrays})"  # noqa: S608
     conflict = compiled.partition(" ON CONFLICT ")
     return head + "".join(conflict[1:]) if conflict[1] else head
+
+
+def deleting(table: sa.Table, columns: tuple[str, ...]) -> str:
+    """Write a DELETE of the rows whose columns have the values in arrays."""
+    arrays = ", ".join(f"%s::{name_of(table.columns[name].type)}[]" for name in columns)
+    names = ", ".join(f'"{name}"' for name in columns)
+    matching = " AND ".join(f'{table.name}."{name}" = gone."{name}"' for name in columns)
+    return (
+        f"DELETE FROM {table.name} USING unnest({arrays}) AS gone ({names})"  # noqa: S608  ours
+        f" WHERE {matching}"
+    )

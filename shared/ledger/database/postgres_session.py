@@ -192,7 +192,7 @@ def _settle_in(
 def begin(connection: sa.Connection, asking: str = "") -> None:
     """Begin a transaction, as its session wants it; keep what is asked for at once."""
     # Past SQLAlchemy, since it is done with every transaction; what is lost has to be told to it.
-    driver: Any = connection.connection.driver_connection
+    driver: Any = connection.connection.dbapi_connection
     try:
         cursor = driver.execute((connection.info["begin"] + asking).encode(), prepare=False)
     except psycopg.Error as error:

@@ -18,6 +18,7 @@ from shared.errors import LedgerUnavailable
 from shared.ledger.database.backend import BUSY_SECONDS, REFUSES, Backend, Trouble
 from shared.ledger.database.file_lock import file_lock
 from shared.ledger.database.sqlite_files import Files
+from shared.ledger.database.sqlite_locks import FileLocks
 from shared.texts import said
 
 if TYPE_CHECKING:
@@ -268,6 +269,22 @@ class SqliteBackend(Backend):
                 raise ValueError(f"columns must come in the table's order: {order}")
             statement = self._compiled[insert, columns] = str(compiled)
         return connection.exec_driver_sql(statement, rows).rowcount
+
+    @override
+    def delete_rows(
+        self,
+        connection: sa.Connection,
+        table: sa.Table,
+        columns: tuple[str, ...],
+        rows: list[tuple[Any, ...]],
+    ) -> int:
+        matching = " AND ".join(f"{column} = ?" for column in columns)
+        statement = f"DELETE FROM {table.name} WHERE {matching}"  # noqa: S608  names of ours
+        return connection.exec_driver_sql(statement, rows).rowcount if rows else 0
+
+    @override
+    def open_locks(self, writer: sa.Engine, ledger_id: str) -> FileLocks:
+        return FileLocks(Path(f"{self.path}.held"), self.name)
 
     @staticmethod
     @override

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from services.payment.consumer import IDLE_SECONDS, NO_ROOM, TROUBLE_SECONDS, Consumer, worker_name
 from services.payment.heartbeat import BEAT_SECONDS
 from services.payment.load_gateway import load_gateway
-from services.payment.pause import PAUSE_POLL_SECONDS
+from services.payment.outside import OutsideGateway
 from services.payment.settle import Settler
 from services.processes.child import follow_parent, leave_signals_to_parent
+from services.worker.pause import PAUSE_POLL_SECONDS
 from shared.collector import tune_gc
 from shared.errors import LedgerUnavailable, OrderlyError
 from shared.ledger.ledger import open_ledger
@@ -20,8 +21,10 @@ from shared.logs import Logger, set_up_logs
 from shared.queue.port import Deliveries, EndOfQueue
 
 if TYPE_CHECKING:
+    from services.payment.charging.charger import Charger
+    from services.payment.consumer import Visitor
     from services.payment.heartbeat import Heartbeat
-    from services.payment.pause import Pause
+    from services.worker.pause import Pause
     from shared.ledger.ledger import Ledger
     from shared.settings import Settings
 
@@ -55,7 +58,7 @@ def main(assignment: Assignment) -> None:
         follow_parent()
         os.nice(assignment.niceness)
         set_up_logs(settings)
-        ledger, consumer = _prepare(settings, heartbeat)
+        ledger, consumer, charger = _prepare(assignment)
     except OrderlyError as error:
         log.warning("worker cannot start", error=str(error))
         raise SystemExit(error.exit_code) from None
@@ -63,30 +66,67 @@ def main(assignment: Assignment) -> None:
         log.warning("worker cannot start", error=f"{type(error).__name__}: {error}")
         raise SystemExit(NO_ROOM) from None
     tune_gc()
+    try:
+        _work(assignment, ledger, consumer)
+    finally:
+        if charger is not None:
+            charger.close(heartbeat.waiting)
+
+
+def _work(assignment: Assignment, ledger: Ledger, consumer: Consumer) -> None:
+    settings, heartbeat = assignment.settings, assignment.heartbeat
     if assignment.deliveries is not None:
         heartbeat.ready()
         consume(assignment.deliveries, consumer, heartbeat, assignment.pause)
     else:
-        from services.payment.rq_worker import work  # noqa: PLC0415  RQ is slow to load
+        from services.worker.rq_worker import work  # noqa: PLC0415  RQ is slow to load
 
         heartbeat.ready()
         work(settings, ledger.ledger_id, consumer, heartbeat)
 
 
-def _prepare(settings: Settings, heartbeat: Heartbeat) -> tuple[Ledger, Consumer]:
+def _prepare(assignment: Assignment) -> tuple[Ledger, Consumer, Charger | None]:
     """Get ready for work: with a gateway first, since without one there is nothing to wait for."""
+    settings, heartbeat = assignment.settings, assignment.heartbeat
     gateway = load_gateway(settings)
     ledger = _wait_for_ledger(settings, heartbeat)
-    settler = Settler(
+    if isinstance(gateway, OutsideGateway):
+        charger, visitor = _charge(assignment, ledger, gateway)
+    else:
+        charger = None
+        visitor = Settler(
+            ledger,
+            gateway,
+            worker=worker_name(os.getpid()),
+            batch_size=settings.batch_size,
+            max_attempts=settings.max_attempts,
+            on_progress=heartbeat.working,
+            meter=heartbeat.meter,
+        )
+    consumer = Consumer(ledger, visitor, heartbeat, batch_size=settings.batch_size)
+    return ledger, consumer, charger
+
+
+def _charge(
+    assignment: Assignment, ledger: Ledger, gateway: OutsideGateway
+) -> tuple[Charger, Visitor]:
+    """Begin to charge through an outside gateway."""
+    from services.payment.charging.charger import Charger  # noqa: PLC0415  most have no need of it
+    from services.payment.charging.hints import Hints  # noqa: PLC0415
+
+    heartbeat = assignment.heartbeat
+    charger = Charger(
         ledger,
         gateway,
+        assignment.settings,
         worker=worker_name(os.getpid()),
-        batch_size=settings.batch_size,
-        max_attempts=settings.max_attempts,
-        on_progress=heartbeat.working,
+        heartbeat=heartbeat,
+        shares=assignment.deliveries is None,
         meter=heartbeat.meter,
     )
-    return ledger, Consumer(ledger, settler, heartbeat, batch_size=settings.batch_size)
+    charger.start()
+    hints = Hints(ledger, charger, on_progress=heartbeat.working, meter=heartbeat.meter)
+    return charger, hints
 
 
 def _wait_for_ledger(settings: Settings, heartbeat: Heartbeat) -> Ledger:

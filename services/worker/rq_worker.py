@@ -24,8 +24,8 @@ from rq.worker_registration import clean_worker_registry, register
 from typing_extensions import override
 
 from services.payment.consumer import IDLE_SECONDS, worker_name
-from services.payment.rq_job import PaymentJob, PaymentQueue, at_work
-from services.payment.rq_outage import RedisOutage
+from services.worker.rq_job import PaymentJob, PaymentQueue, at_work
+from services.worker.rq_outage import RedisOutage
 from shared.errors import InvalidBatch, QueueUnavailable
 from shared.logs import Logger
 from shared.queue.closed_job import JOB_TIMEOUT, Refused

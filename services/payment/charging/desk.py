@@ -1,0 +1,469 @@
+"""Who is called next: one call a customer, fairly among the partitions, as many as there are slots.
+
+All of it happens on the loop of the calls. An order is called only when the ledger has it as
+``called``; the desk says what is to be written, and hears when it is.
+"""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections import deque
+from itertools import count
+from typing import TYPE_CHECKING
+
+from services.payment.charging.book import Call, HeldPartition, Place, Purpose, Row
+from services.payment.charging.breaker import Breaker
+from services.payment.charging.calls import Calls
+from services.payment.charging.fates import ALONE_FROM, Fates
+from services.payment.charging.verdicts import Kind, Verdict
+from services.payment.gateway import Charge
+from shared import clock
+from shared.ledger.pending import PendingRow
+from shared.logs import Logger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from services.payment.outside import OutsideGateway
+    from shared.ledger.cursors import Cursor
+    from shared.ledger.ledger import Ledger
+    from shared.ledger.pending import Resolution
+    from shared.ledger.taking import Taken
+
+log = Logger("charging")
+
+FRESH_SECONDS = 2.0
+"""No call starts if the database has not said for so long that its partition is held."""
+
+LEAST_AHEAD = 16
+"""Orders that are written before there is a slot for them, so that no slot waits for a commit."""
+
+BODY_BYTES = 8 * 2**20
+"""How many bytes of orders are kept that wait for others; the rest is read again."""
+
+
+class Desk:
+    """Keeps the queues of held partitions, and starts calls.
+
+    Args:
+        ledger: Whose orders these are.
+        gateway: Who is called.
+        worker: The name that outcomes carry.
+        slots: Most calls at once.
+        timeout: Seconds that a call may take.
+        max_attempts: Attempts at an order before it is dead.
+        wake: Says that there is something to write or to read.
+        answered_at: When the database last said that the partitions are held.
+
+    Attributes:
+        partitions: Those that are held.
+        breaker: Whether the backend is there.
+        calls: Those that are out.
+        is_closing: Whether nothing begins any more.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        gateway: OutsideGateway,
+        *,
+        worker: str,
+        slots: int,
+        timeout: float,
+        max_attempts: int,
+        wake: Callable[[], None],
+        answered_at: Callable[[], float],
+    ) -> None:
+        traits = gateway.traits
+        self._ledger_id = ledger.ledger_id
+        self._traits = traits
+        self._slots = slots if traits.concurrent else 1
+        # Only where a row that was never called does no harm if its worker ends.
+        self._ahead = max(LEAST_AHEAD, self._slots // 4) if traits.can_resolve else 0
+        self._wake = wake
+        self._answered_at = answered_at
+        self._fates = Fates(
+            traits,
+            worker=worker,
+            max_attempts=max_attempts,
+            opening_balance=ledger.opening_balance,
+            settled=self._remove,
+            put_off=self._put_off,
+        )
+        self._startable: deque[Row] = deque()
+        self._lonely: deque[Row] = deque()
+        self._timers: list[tuple[float, int, Row]] = []
+        self._order = count()
+        self._chained = 0
+        self._late_slots = max(1, self._slots // 4)
+        self._late_out = 0
+        self._bytes = 0
+        self.partitions: dict[int, HeldPartition] = {}
+        self.unread: list[Row] = []
+        self.breaker = Breaker()
+        self.calls = Calls(gateway, timeout, self._slots, self._on_end)
+        self.is_closing = False
+
+    # What is there
+
+    @property
+    def doubtful(self) -> list[Row]:
+        """The orders that may be charged, and nobody knows."""
+        return [
+            row
+            for partition in self.partitions.values()
+            for queue in partition.customers.values()
+            for row in (queue[0],)
+            if row.doubtful_since is not None
+        ]
+
+    @property
+    def wanted(self) -> int:
+        """How many more orders should be taken up, so that no slot is idle."""
+        if self.is_closing or not self.breaker.may_call():
+            return 0
+        waiting = sum(len(each.eligible) for each in self.partitions.values())
+        return max(0, self._slots + self._ahead - self.calls.out - self._ready - waiting)
+
+    @property
+    def _ready(self) -> int:
+        return len(self._startable) + len(self._lonely)
+
+    # Orders come
+
+    def adopt(self, cursor: Cursor, rows: Iterable[PendingRow]) -> HeldPartition:
+        """Begin to work on a partition that was just taken, with the rows that it has."""
+        partition = HeldPartition(cursor)
+        self.partitions[partition.number] = partition
+        for each in rows:
+            row = Row(partition, each, None)
+            partition.add(row)
+            self._fates.take_over(row)
+        for queue in list(partition.customers.values()):
+            self.advance(queue[0])
+        return partition
+
+    def drop(self, partition: HeldPartition) -> None:
+        """Forget a partition: it is let go, or somebody else has it."""
+        if self.partitions.get(partition.number) is partition:
+            del self.partitions[partition.number]
+        for row in partition.rows.values():
+            self._forget_body(row)
+            self._unchain(row)
+            row.place = Place.DONE
+        self._startable = deque(row for row in self._startable if row.place is not Place.DONE)
+        self._lonely = deque(row for row in self._lonely if row.place is not Place.DONE)
+        self.unread = [row for row in self.unread if row.place is not Place.DONE]
+
+    def take_up(self, partition: HeldPartition, found: Iterable[Taken]) -> None:
+        """Take orders up that follow those which are."""
+        for taken in found:
+            order = taken.order
+            row = Row(
+                partition,
+                PendingRow(
+                    partition.number,
+                    taken.number,
+                    order.order_id,
+                    order.customer_id,
+                    "queued",
+                    taken.generation,
+                    partition.cursor.attempts if taken.number == partition.cursor.number + 1 else 0,
+                    0,
+                    None,
+                    None,
+                    None,
+                    None,
+                    "",
+                ),
+                taken,
+            )
+            row.is_new = True
+            partition.taken_to = taken.number
+            partition.changed[row.number] = row
+            self._bytes += taken.size
+            if partition.add(row):
+                self.advance(row)
+            elif self._bytes > BODY_BYTES:
+                self._forget_body(row)
+
+    def has_read(self, row: Row, taken: Taken) -> None:
+        """Note that an order was read again."""
+        if row.place is not Place.UNREAD:
+            return
+        row.taken = taken
+        self._bytes += taken.size
+        self.advance(row)
+
+    def resolve(self, row: Row, found: Resolution) -> None:
+        """Note what somebody has found out about an order; it is settled so in its turn."""
+        row.resolution = found
+        if row.place is Place.TIMER:
+            self.advance(row)
+
+    def advance(self, row: Row) -> None:
+        """Bring a customer's first order as far as it goes."""
+        if row.taken is None:
+            row.place = Place.UNREAD
+            self.unread.append(row)
+            self._wake()
+            return
+        if row.resolution is None and row.due > time.monotonic():
+            row.place = Place.TIMER
+            heapq.heappush(self._timers, (row.due, next(self._order), row))
+            return
+        if self._fates.without_call(row):
+            return
+        if row.is_called:
+            self._make_startable(row)
+        else:
+            row.place = Place.ELIGIBLE
+            row.partition.eligible.append(row)
+            self._wake()
+
+    def _make_startable(self, row: Row) -> None:
+        row.place = Place.STARTABLE
+        (self._lonely if row.crashes >= ALONE_FROM else self._startable).append(row)
+
+    # What is to be written
+
+    def promote(self) -> None:
+        """Choose whom to call next, and have that written."""
+        if self.is_closing:
+            return
+        room = self._slots + self._ahead - self.calls.out - self._ready
+        if not self.breaker.may_call():
+            room = 1 if self._probes_by_calling and not self._ready else 0
+        for row in self._take_eligible(room):
+            if row.due > time.monotonic() or row.resolution is not None:
+                self.advance(row)
+                continue
+            row.place = Place.PROMOTED
+            self._call_soon(row)
+        if self._ahead and self.breaker.may_call():
+            self._chain()
+
+    def _call_soon(self, row: Row) -> None:
+        row.state = "called"
+        if not self._fates.looks_up(row):
+            row.key_since = row.key_since or clock.now_us()
+        row.partition.changed[row.number] = row
+
+    def _chain(self) -> None:
+        """Have the orders written that follow those which are out, for the same customers."""
+        for first in self.calls.rows():
+            if self._chained >= self._ahead:
+                return
+            queue = first.partition.customers.get(first.customer_id)
+            if queue is None or len(queue) < 2 or first.partition.is_leaving:  # noqa: PLR2004
+                continue
+            row = queue[1]
+            if row.state == "queued" and row.taken is not None:
+                self._chained += 1
+                row.is_chained = True
+                self._call_soon(row)
+
+    def _take_eligible(self, room: int) -> Iterator[Row]:
+        """Take out as many as there is room for, a partition after the other."""
+        queues = [each for each in self.partitions.values() if each.eligible]
+        taken = 0
+        while queues and taken < room:
+            for partition in queues:
+                if taken >= room:
+                    break
+                if partition.is_leaving:
+                    continue
+                row = partition.eligible.popleft()
+                if row.place is Place.ELIGIBLE:
+                    taken += 1
+                    yield row
+            queues = [each for each in queues if each.eligible and not each.is_leaving]
+
+    def demote(self, partition: HeldPartition) -> None:
+        """Take back what was written as called and was not, since it will not be for a while."""
+        for row in partition.rows.values():
+            if not row.is_called or row.place is Place.OUT:
+                continue
+            row.is_called = False
+            row.state = "queued" if row.doubtful_since is None else "doubt"
+            partition.changed[row.number] = row
+            if row.place is Place.STARTABLE:
+                row.place = Place.ELIGIBLE
+                partition.eligible.append(row)
+            self._unchain(row)
+        self._startable = deque(row for row in self._startable if row.place is Place.STARTABLE)
+        self._lonely = deque(row for row in self._lonely if row.place is Place.STARTABLE)
+
+    def has_written(self, row: Row) -> None:
+        """Note that the ledger has a row as it was when that was gathered."""
+        row.is_new = False
+        if row.state != "called" or row.place in {Place.OUT, Place.DONE}:
+            return
+        row.is_called = True
+        if row.place is Place.PROMOTED:
+            self._make_startable(row)
+            if self.is_closing or (self.breaker.is_open and not self._probes_by_calling):
+                self.demote(row.partition)
+
+    # Calls
+
+    def start(self) -> None:
+        """Start calls as long as there are slots."""
+        if time.monotonic() - self._answered_at() > FRESH_SECONDS:
+            return
+        if self.breaker.is_open:
+            self._probe()
+            return
+        if self.is_closing or not self.breaker.may_call():
+            return
+        if self._lonely:
+            if not self.calls.out:
+                self._call(self._lonely.popleft())
+            return
+        if self._is_alone:
+            return
+        while self._startable and self.calls.out < self._slots:
+            row = self._startable.popleft()
+            if row.place is not Place.STARTABLE:
+                continue
+            if row.was_late and self._late_out >= self._late_slots:
+                row.is_called = False
+                row.state = "doubt" if row.doubtful_since is not None else "queued"
+                row.due = time.monotonic() + 1.0
+                row.partition.changed[row.number] = row
+                self.advance(row)
+                continue
+            self._call(row)
+
+    @property
+    def _is_alone(self) -> bool:
+        """Whether a call is out beside which there must be no other."""
+        call = self.calls.only
+        return call is not None and call.row is not None and call.row.crashes >= ALONE_FROM
+
+    @property
+    def _probes_by_calling(self) -> bool:
+        """Whether only an order can tell whether the backend is there again."""
+        return self.breaker.is_open and not self._traits.can_ping
+
+    def _probe(self) -> None:
+        if self._traits.can_ping:
+            if self.breaker.may_probe():
+                self.calls.ping()
+            return
+        # Whoever was asked for last stands at the end of the line.
+        ready = self._startable or self._lonely
+        if ready and self.breaker.may_probe():
+            self._call(ready.popleft())
+
+    def _call(self, row: Row) -> None:
+        taken = row.taken
+        if taken is None:  # cannot be: it was read before it was promoted
+            raise RuntimeError(f"order {row.order_id} is to be called and was not read")
+        if self._fates.looks_up(row) and row.late is not None and not row.late.has_ended:
+            row.is_called = False
+            row.state = "doubt"
+            row.due = time.monotonic() + 1.0
+            row.partition.changed[row.number] = row
+            self.advance(row)
+            return
+        row.place, row.is_called = Place.OUT, False
+        row.partition.out += 1
+        self._late_out += row.was_late
+        order = taken.order
+        charge = Charge(
+            order.model_copy(update={"items": tuple([item.model_copy() for item in order.items])}),
+            order.total,
+            self._fates.balance_of(row),
+            taken.attempts + row.attempts + 1,
+            f"{self._ledger_id}~{row.order_id}~{row.generation}",
+            row.doubtful_since is not None,
+        )
+        if self._fates.looks_up(row):
+            row.call = self.calls.look_up(row, charge)
+        else:
+            row.call = self.calls.charge(row, charge)
+
+    def _on_end(self, call: Call, verdict: Verdict) -> None:
+        """Hear how a call has ended: in time, given up, or after that."""
+        row = call.row
+        if self.breaker.note(verdict):
+            self._on_breaker()
+        if row is None:
+            self._wake()
+            return
+        if row.call is call:
+            row.call = None
+            row.partition.out -= 1
+            self._late_out -= row.was_late
+            if call.is_given_up and not call.has_ended:
+                row.late = call
+            if row.place is Place.OUT:
+                self._fates.decide(row, verdict)
+        elif row.late is call:
+            self._hear_late(row, call, verdict)
+        self._wake()
+
+    def _hear_late(self, row: Row, call: Call, verdict: Verdict) -> None:
+        """A late answer still counts, if it is one."""
+        row.late = None
+        if row.place is Place.DONE or call.generation != row.generation:
+            return
+        if call.purpose is Purpose.CHARGE and verdict.kind in {Kind.PAID, Kind.DECLINED}:
+            if row.place is Place.OUT and row.call is not None:
+                row.partition.out -= 1  # the other call's answer is not waited for
+                self._late_out -= row.was_late
+                row.call = None
+            self._fates.decide(row, verdict)
+        elif self._fates.looks_up(row) and row.place in {Place.TIMER, Place.ELIGIBLE}:
+            self._fates.doubt(row, Verdict(Kind.DOUBT, row.reason))
+
+    def _on_breaker(self) -> None:
+        if self.breaker.is_open:
+            log.warning("the gateway is away; orders wait", why=self.breaker.reason)
+            for partition in self.partitions.values():
+                self.demote(partition)
+        else:
+            log.info("the gateway is back")
+
+    def look(self) -> None:
+        """Give up late calls, and go on with what is due; to be called several times a second."""
+        self.calls.look()
+        now = time.monotonic()
+        while self._timers and self._timers[0][0] <= now:
+            _, _, row = heapq.heappop(self._timers)
+            if row.place is Place.TIMER and row.due <= now:
+                self.advance(row)
+        self.start()
+
+    # What Fates tells
+
+    def _put_off(self, row: Row) -> None:
+        row.is_called = False
+        if row.place is Place.DONE:
+            return
+        if row.partition.customers[row.customer_id][0] is row:
+            self.advance(row)
+        else:
+            row.place = Place.BEHIND
+
+    def _remove(self, row: Row) -> None:
+        """An order is settled: its customer's next one is first."""
+        row.place = Place.DONE
+        self._unchain(row)
+        self._forget_body(row)
+        following = row.partition.remove(row)
+        if following is not None:
+            self._unchain(following)
+            self.advance(following)
+        self._wake()
+
+    def _unchain(self, row: Row) -> None:
+        self._chained -= row.is_chained
+        row.is_chained = False
+
+    def _forget_body(self, row: Row) -> None:
+        if row.taken is not None:
+            self._bytes -= row.taken.size
+            row.taken = None

@@ -1,0 +1,1 @@
+"""A payment worker: the process around a consumer, in either mode."""
