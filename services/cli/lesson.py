@@ -43,7 +43,7 @@ CHAPTERS = {
         "v4-killed",
         "pipe-orders",
     ),
-    "network": ("tcp-server",),
+    "network": ("tcp-server", "backend-calls"),
 }
 LESSONS = tuple(name for names in CHAPTERS.values() for name in names)
 

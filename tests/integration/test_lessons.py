@@ -37,6 +37,7 @@ MIDDLE = {
     "v4-killed": "kill -9",
     "pipe-orders": "Then:",
     "tcp-server": "Then:",
+    "backend-calls": "3. an event loop",
 }
 QUICK = {"scheduling", "separate-memory", "popen-pipe", "orphan", "program-or-process"}
 

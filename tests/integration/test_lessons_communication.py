@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+from itertools import pairwise
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
@@ -107,6 +108,34 @@ def test_tcp_server_says_so_if_its_port_is_taken(orderly: Orderly) -> None:
     assert (result.code, result.out) == (2, "")
     assert result.err.startswith(f"tcp-server: cannot use port {port}: ")
     assert result.err.endswith("try --port 0\n")
+
+
+@pytest.mark.long
+def test_backend_calls(orderly: Orderly) -> None:
+    shown = show(orderly, "backend-calls")
+    titles = ["1.", "2.", "3.", "4.", "5.", None]
+    parts = [shown.part(begin or "", end) for begin, end in pairwise(titles)]
+    orders = {f"{name}-{n}" for name in ("ada", "ben", "cho", "dan", "eve", "fay") for n in (1, 2)}
+    heard, seconds, out = [], [], []
+    for part in parts:
+        answers = [text.split() for text in part.texts(" after 0.", "main")]
+        assert {answer[0] for answer in answers} == orders
+        heard.append([" ".join(answer[:2]) for answer in answers])
+        took = part.one("ms an order").split()
+        seconds.append(float(took[0]))
+        out.append(int(took[-1]))
+        hers = [answer for answer in heard[-1] if answer.startswith("ada")]
+        assert part.one("ada heard") == f"ada heard: {', then '.join(hers)}"
+    assert out == [1, 4, 12, 4, 6]
+    assert seconds[0] >= 1.2
+    assert seconds[2] < seconds[0] / 2
+    one_by_one, naive, in_turn = heard[0], heard[3], heard[4]
+    assert "ada-2 declined" in one_by_one
+    assert naive.index("ada-2 paid") < naive.index("ada-1 declined")
+    assert in_turn[-2:] == ["ada-1 paid", "ada-2 declined"]  # and nobody waited for her
+    assert sorted(in_turn) == sorted(one_by_one)
+    assert len(shown.pids("bank")) == len(parts)
+    assert shown.pid not in shown.pids("bank")
 
 
 # Small cases from textbooks, worked by hand: a NAME:ARRIVAL:WORK stream, and for each policy the
