@@ -1,4 +1,4 @@
-"""Load for ``orderly serve``, as light as can be: its work is not what should be measured."""
+"""Load for a server, as light as can be: its work is not what should be measured."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 import uvloop
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 HOST = "127.0.0.1"
 
@@ -37,7 +37,12 @@ class Load:
 
 def post_orders(port: int, orders: Sequence[bytes], connections: int) -> Load:
     """Post orders one by one, each connection the next one as soon as it has its answer."""
-    return uvloop.run(_post(port, iter(orders), connections))
+    return send_all(port, (_order(port, body) for body in orders), connections)
+
+
+def send_all(port: int, requests: Iterable[bytes], connections: int) -> Load:
+    """Send requests, each connection the next one as soon as it has its answer."""
+    return uvloop.run(_send(port, iter(requests), connections))
 
 
 def post_at_rate(port: int, orders: Sequence[bytes], rate: float) -> Load:
@@ -50,11 +55,21 @@ def post_bulk(port: int, lines: Sequence[bytes]) -> Load:
     return uvloop.run(_bulk(port, lines))
 
 
+def post(port: int, path: str, body: bytes, *headers: str) -> bytes:
+    """Make a request of a JSON body, and of headers if there are more."""
+    head = [f"POST {path} HTTP/1.1", f"Host: {HOST}:{port}", "Content-Type: application/json"]
+    head += [*headers, f"Content-Length: {len(body)}"]
+    return "\r\n".join([*head, "\r\n"]).encode() + body
+
+
+def _order(port: int, body: bytes) -> bytes:
+    return post(port, "/orders", body)
+
+
 class _Client(asyncio.Protocol):
     """One connection with one request at a time."""
 
-    def __init__(self, port: int, load: Load) -> None:
-        self._port = port
+    def __init__(self, load: Load) -> None:
         self._load = load
         self._buffer = b""
         self._answer: asyncio.Future[None] | None = None
@@ -63,15 +78,12 @@ class _Client(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
 
-    async def post(self, body: bytes) -> None:
-        """Send an order and wait for the answer."""
+    async def send(self, request: bytes) -> None:
+        """Send a request and wait for the answer."""
         assert self._transport is not None  # noqa: S101
         self._answer = asyncio.get_running_loop().create_future()
         started = time.perf_counter()
-        self._transport.write(
-            b"POST /orders HTTP/1.1\r\nHost: %s:%d\r\nContent-Type: application/json\r\n"
-            b"Content-Length: %d\r\n\r\n" % (HOST.encode(), self._port, len(body)) + body
-        )
+        self._transport.write(request)
         await self._answer
         self._load.latencies.append(time.perf_counter() - started)
 
@@ -98,17 +110,17 @@ class _Client(asyncio.Protocol):
 
 async def _connect(port: int, load: Load) -> _Client:
     loop = asyncio.get_running_loop()
-    _, client = await loop.create_connection(lambda: _Client(port, load), HOST, port)
+    _, client = await loop.create_connection(lambda: _Client(load), HOST, port)
     return client
 
 
-async def _post(port: int, orders: Iterator[bytes], connections: int) -> Load:
+async def _send(port: int, requests: Iterator[bytes], connections: int) -> Load:
     load = Load()
     clients = [await _connect(port, load) for _ in range(connections)]
 
     async def work(client: _Client) -> None:
-        for body in orders:
-            await client.post(body)
+        for request in requests:
+            await client.send(request)
 
     started = time.perf_counter()
     await asyncio.gather(*map(work, clients))
@@ -125,7 +137,7 @@ async def _pace(port: int, orders: Sequence[bytes], rate: float) -> Load:
     posts: list[asyncio.Task[None]] = []
 
     async def work(client: _Client, body: bytes) -> None:
-        await client.post(body)
+        await client.send(_order(port, body))
         idle.put_nowait(client)
 
     started = time.perf_counter()
