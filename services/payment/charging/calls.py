@@ -64,11 +64,6 @@ class Calls:
         """Calls that somebody waits for."""
         return len(self._out)
 
-    @property
-    def only(self) -> Call | None:
-        """The call that is out, if there is exactly one."""
-        return next(iter(self._out)) if len(self._out) == 1 else None
-
     def rows(self) -> list[Row]:
         """The orders that calls are out for."""
         return [call.row for call in self._out if call.row is not None]

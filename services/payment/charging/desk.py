@@ -92,7 +92,8 @@ class Desk:
             put_off=self._put_off,
         )
         self._startable: deque[Row] = deque()
-        self._lonely: deque[Row] = deque()
+        self._suspects: deque[Row] = deque()
+        self._suspect: Row | None = None
         self._timers: list[tuple[float, int, Row]] = []
         self._order = count()
         self._chained = 0
@@ -124,11 +125,7 @@ class Desk:
         if self.is_closing or not self.breaker.may_call():
             return 0
         waiting = sum(len(each.eligible) for each in self.partitions.values())
-        return max(0, self._slots + self._ahead - self.calls.out - self._ready - waiting)
-
-    @property
-    def _ready(self) -> int:
-        return len(self._startable) + len(self._lonely)
+        return max(0, self._slots + self._ahead - self.calls.out - len(self._startable) - waiting)
 
     # Orders come
 
@@ -153,7 +150,9 @@ class Desk:
             self._unchain(row)
             row.place = Place.DONE
         self._startable = deque(row for row in self._startable if row.place is not Place.DONE)
-        self._lonely = deque(row for row in self._lonely if row.place is not Place.DONE)
+        self._suspects = deque(row for row in self._suspects if row.place is not Place.DONE)
+        if self._suspect is not None and self._suspect.place is Place.DONE:
+            self._suspect = None
         self.unread = [row for row in self.unread if row.place is not Place.DONE]
 
     def take_up(self, partition: HeldPartition, found: Iterable[Taken]) -> None:
@@ -216,25 +215,31 @@ class Desk:
         if self._fates.without_call(row):
             return
         if row.is_called:
-            self._make_startable(row)
+            row.place = Place.STARTABLE
+            self._startable.append(row)
         else:
-            row.place = Place.ELIGIBLE
-            row.partition.eligible.append(row)
-            self._wake()
+            self._make_eligible(row)
 
-    def _make_startable(self, row: Row) -> None:
-        row.place = Place.STARTABLE
-        (self._lonely if row.crashes >= ALONE_FROM else self._startable).append(row)
+    def _make_eligible(self, row: Row) -> None:
+        row.place = Place.ELIGIBLE
+        if row.crashes >= ALONE_FROM:
+            self._suspects.append(row)
+        else:
+            row.partition.eligible.append(row)
+        self._wake()
 
     # What is to be written
 
     def promote(self) -> None:
         """Choose whom to call next, and have that written."""
-        if self.is_closing:
+        if self.is_closing or self._suspect is not None:
             return
-        room = self._slots + self._ahead - self.calls.out - self._ready
+        room = self._slots + self._ahead - self.calls.out - len(self._startable)
         if not self.breaker.may_call():
-            room = 1 if self._probes_by_calling and not self._ready else 0
+            room = 1 if self._probes_by_calling and not self._startable else 0
+        elif self._suspects:
+            self._promote_suspect()
+            return
         for row in self._take_eligible(room):
             if row.due > time.monotonic() or row.resolution is not None:
                 self.advance(row)
@@ -243,6 +248,18 @@ class Desk:
             self._call_soon(row)
         if self._ahead and self.breaker.may_call():
             self._chain()
+
+    def _promote_suspect(self) -> None:
+        """Have an order called alone that may be what ends workers: nobody else is at risk then."""
+        if self.calls.out or self._startable:
+            return
+        row = self._suspects.popleft()
+        if row.partition.is_leaving:
+            self._suspects.append(row)
+            return
+        self._suspect = row
+        row.place = Place.PROMOTED
+        self._call_soon(row)
 
     def _call_soon(self, row: Row) -> None:
         row.state = "called"
@@ -288,12 +305,12 @@ class Desk:
             row.is_called = False
             row.state = "queued" if row.doubtful_since is None else "doubt"
             partition.changed[row.number] = row
+            if row is self._suspect:
+                self._suspect = None
             if row.place is Place.STARTABLE:
-                row.place = Place.ELIGIBLE
-                partition.eligible.append(row)
+                self._make_eligible(row)
             self._unchain(row)
         self._startable = deque(row for row in self._startable if row.place is Place.STARTABLE)
-        self._lonely = deque(row for row in self._lonely if row.place is Place.STARTABLE)
 
     def has_written(self, row: Row) -> None:
         """Note that the ledger has a row as it was when that was gathered."""
@@ -302,7 +319,8 @@ class Desk:
             return
         row.is_called = True
         if row.place is Place.PROMOTED:
-            self._make_startable(row)
+            row.place = Place.STARTABLE
+            self._startable.append(row)
             if self.is_closing or (self.breaker.is_open and not self._probes_by_calling):
                 self.demote(row.partition)
 
@@ -316,12 +334,6 @@ class Desk:
             self._probe()
             return
         if self.is_closing or not self.breaker.may_call():
-            return
-        if self._lonely:
-            if not self.calls.out:
-                self._call(self._lonely.popleft())
-            return
-        if self._is_alone:
             return
         while self._startable and self.calls.out < self._slots:
             row = self._startable.popleft()
@@ -337,12 +349,6 @@ class Desk:
             self._call(row)
 
     @property
-    def _is_alone(self) -> bool:
-        """Whether a call is out beside which there must be no other."""
-        call = self.calls.only
-        return call is not None and call.row is not None and call.row.crashes >= ALONE_FROM
-
-    @property
     def _probes_by_calling(self) -> bool:
         """Whether only an order can tell whether the backend is there again."""
         return self.breaker.is_open and not self._traits.can_ping
@@ -353,15 +359,16 @@ class Desk:
                 self.calls.ping()
             return
         # Whoever was asked for last stands at the end of the line.
-        ready = self._startable or self._lonely
-        if ready and self.breaker.may_probe():
-            self._call(ready.popleft())
+        if self._startable and self.breaker.may_probe():
+            self._call(self._startable.popleft())
 
     def _call(self, row: Row) -> None:
         taken = row.taken
         if taken is None:  # cannot be: it was read before it was promoted
             raise RuntimeError(f"order {row.order_id} is to be called and was not read")
         if self._fates.looks_up(row) and row.late is not None and not row.late.has_ended:
+            if row is self._suspect:
+                self._suspect = None
             row.is_called = False
             row.state = "doubt"
             row.due = time.monotonic() + 1.0
@@ -397,6 +404,8 @@ class Desk:
             row.call = None
             row.partition.out -= 1
             self._late_out -= row.was_late
+            if row is self._suspect:
+                self._suspect = None
             if call.is_given_up and not call.has_ended:
                 row.late = call
             if row.place is Place.OUT:
