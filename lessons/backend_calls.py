@@ -154,8 +154,9 @@ def main() -> None:
         "A call that is out is waiting, and there is room for many such, in threads or in a loop. "
         "But calls that are out together have no order. Who needs one makes the next call after "
         "the answer: all takes as long as one customer's calls, and no longer.",
-        "services/payment/gateway.py says how a backend is called: for one customer's orders one "
-        "at a time and in their order.",
+        "services/payment/charging/desk.py decides who is called next: one call a customer, and as "
+        "many customers at once as GATEWAY_CONCURRENCY allows. "
+        "services/payment/charging/calls.py runs coroutines on a loop, plain functions in threads.",
     )
 
 
