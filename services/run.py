@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from services.conclusion import Conclusion
 from services.payment.load_gateway import load_gateway
 from services.pipeline.select import new_pipeline
-from services.pipeline.stall import Abandoned, StallDetector
+from services.pipeline.stall import OUTAGE_SECONDS, STALL_SECONDS, Abandoned, StallDetector
 from services.processes.signals import StopRequests
 from services.producer.batcher import Batcher
 from services.producer.intake import Intake
@@ -24,11 +24,12 @@ from services.producer.sources.files import Input
 from services.run_report import Display, Finished, Progress, RunReport
 from services.timed_queries import TimedQueries
 from shared.collector import tune_gc
+from shared.ledger.doubts import count_doubtful
 from shared.ledger.ledger import open_ledger, set_aside, why_closed
 from shared.ledger.positions import read_positions
 from shared.ledger.totals import totals
 from shared.ledger.verification.verify import standing
-from shared.ledger.workers import present
+from shared.ledger.workers import is_gateway_away, present
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -45,6 +46,10 @@ if TYPE_CHECKING:
 TICK_SECONDS = 0.05
 
 LONELY_SECONDS = 3.0
+QUIET_SECONDS = 1.0
+"""A run in which nothing moves for so long looks for what keeps it."""
+
+GATEWAY_AWAY = "the gateway is away: orders wait for it, ten minutes at most"
 NOBODY_PAYS = "no payment worker is there yet; start some with orderly pay"
 
 NONE_IS_READY = (
@@ -202,10 +207,23 @@ class _Run:
             if self._stop.abort.is_set():
                 raise Abandoned("stopped at once; the next run settles what is open")
             state = [each.settled for each in positions], self._batcher.received
-            stall.observe(state, waiting)
+            stall.observe(state, waiting, self._patience(stall))
             self._show("draining" if self._stop.drain.is_set() else "running")
             self._pipeline.watch(TICK_SECONDS)
             self._pipeline.check()
+
+    def _patience(self, stall: StallDetector) -> float:
+        """How long nothing may move: longer, where it is the gateway that everybody waits for."""
+        if not stall.is_quiet(QUIET_SECONDS) or not self._plan.settles:
+            return STALL_SECONDS
+        is_away = self._pipeline.is_gateway_away
+        if not is_away and not self._pipeline.supervisor.workers:
+            is_away = is_gateway_away(self._queries.ask(present))
+        if is_away:
+            self._say_once(GATEWAY_AWAY)
+        elif not self._queries.ask(count_doubtful):
+            return STALL_SECONDS
+        return OUTAGE_SECONDS
 
     def _target(self, position: Position) -> int:
         """The last number in a partition that this run has to see settled."""

@@ -24,7 +24,10 @@ SIZE_BOUNDS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000)
 DELIVERIES = ("fresh", "early", "redelivered", "nudge", "forged", "foreign", "unreadable")
 """What a message may turn out to be."""
 
-COUNTERS = ("retries", *DELIVERIES)
+CALLS = ("charges", "lookups", "doubts", "unavailable")
+"""Calls to an outside gateway by their purpose, and those that left a doubt or found nobody."""
+
+COUNTERS = ("retries", *DELIVERIES, *CALLS)
 """Attempts after which an order had to wait, and messages by what they turned out to be."""
 
 
@@ -72,9 +75,10 @@ class Meter:
     Attributes:
         latency: Microseconds from the acceptance of an order to its settlement.
         batches: Orders per settling transaction.
+        calls: Microseconds that calls to an outside gateway took.
     """
 
-    SIZE = Histogram.width(LATENCY_BOUNDS) + Histogram.width(SIZE_BOUNDS) + len(COUNTERS)
+    SIZE = 2 * Histogram.width(LATENCY_BOUNDS) + Histogram.width(SIZE_BOUNDS) + len(COUNTERS)
 
     def __init__(self, cells: MutableSequence[int] | None = None, offset: int = 0) -> None:
         self._cells = [0] * self.SIZE if cells is None else cells
@@ -82,7 +86,9 @@ class Meter:
         self.latency = Histogram(LATENCY_BOUNDS, self._cells, offset)
         offset += Histogram.width(LATENCY_BOUNDS)
         self.batches = Histogram(SIZE_BOUNDS, self._cells, offset)
-        self._counters = offset + Histogram.width(SIZE_BOUNDS)
+        offset += Histogram.width(SIZE_BOUNDS)
+        self.calls = Histogram(LATENCY_BOUNDS, self._cells, offset)
+        self._counters = offset + Histogram.width(LATENCY_BOUNDS)
 
     def count(self, counter: str) -> None:
         """Add one to a counter."""

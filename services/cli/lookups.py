@@ -37,6 +37,13 @@ def status(as_json: AsJson = False) -> None:
         else [("workers", "none at present")]
     )
     rows += [("Redis is away", report.queue_trouble)] if report.queue_trouble else []
+    if report.gateway is not None:
+        calls = (
+            "it is away; orders wait"
+            if report.is_gateway_away
+            else f"calls out {report.calls_out:,}"
+        )
+        rows += [("gateway", f"{report.gateway}, {calls}, in doubt {report.in_doubt:,}")]
     rows += [
         (
             f"worker {each.slot}",

@@ -24,9 +24,11 @@ from prometheus_client.core import (
 
 from shared import clock
 from shared.errors import LedgerUnavailable
+from shared.ledger.doubts import count_doubtful
 from shared.ledger.journal import Verdict
 from shared.ledger.totals import totals
-from shared.metrics import DELIVERIES, LATENCY_BOUNDS, SIZE_BOUNDS
+from shared.ledger.workers import is_gateway_away
+from shared.metrics import CALLS, DELIVERIES, LATENCY_BOUNDS, SIZE_BOUNDS
 from shared.standard_error import dropped_lines
 
 if TYPE_CHECKING:
@@ -153,8 +155,10 @@ class _Collector:
         try:
             with self._ledger.database.read() as connection:
                 found = totals(connection)
+                in_doubt = count_doubtful(connection)
                 stats = self._pipeline.worker_stats(connection)
         except LedgerUnavailable:
+            in_doubt = 0
             found, stats = None, self._pipeline.worker_stats(None)
         up = "1 while the ledger can be read."
         yield GaugeMetricFamily("orderly_ledger_up", up, int(found is not None))
@@ -162,6 +166,11 @@ class _Collector:
         yield GaugeMetricFamily("orderly_queue_up", carries, int(not self._pipeline.queue_trouble))
         if found is not None:
             yield from self._of_the_ledger(found)
+            yield GaugeMetricFamily(
+                "orderly_orders_in_doubt",
+                "Open orders that may be charged, and nobody knows.",
+                in_doubt,
+            )
         if stats is not None:
             yield from _of_workers(stats)
         yield GaugeMetricFamily(
@@ -232,6 +241,30 @@ def _of_workers(stats: WorkerStats) -> Iterator[Metric]:
         "orderly_gateway_retries",
         "Attempts after which an order had to wait.",
         stats.meter.counters["retries"],
+    )
+    calls = CounterMetricFamily(
+        "orderly_gateway_calls",
+        "Calls to an outside gateway: charges, look-ups; those that left a doubt or found nobody.",
+        labels=["kind"],
+    )
+    for kind in CALLS:
+        calls.add_metric([kind], stats.meter.counters[kind])
+    yield calls
+    yield GaugeMetricFamily(
+        "orderly_gateway_calls_out",
+        "Calls to an outside gateway that are out.",
+        sum(entry.calls_out for entry in stats.entries),
+    )
+    yield GaugeMetricFamily(
+        "orderly_gateway_up",
+        "1 while no worker finds that its gateway does not answer.",
+        int(not is_gateway_away(stats.entries)),
+    )
+    yield _histogram(
+        "orderly_gateway_call_seconds",
+        "How long calls to an outside gateway took.",
+        stats.meter.calls,
+        clock.SECOND,
     )
     yield _histogram(
         "orderly_settlement_latency_seconds",

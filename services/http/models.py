@@ -119,6 +119,7 @@ class Worker(_Answer):
     started_at: int
     seen_at: int
     partition: Annotated[int | None, Field(description="worked on, now or last")]
+    calls_out: Annotated[int, Field(description="calls to an outside gateway that are out")]
 
 
 class LedgerStatus(Totals):
@@ -129,6 +130,10 @@ class LedgerStatus(Totals):
     workers: list[Worker]
     queue_depth: int
     queue_trouble: str | None
+    gateway: Annotated[str | None, Field(description="the outside gateway, if there is one")]
+    gateway_away: Annotated[bool, Field(description="whether it does not answer")]
+    calls_out: Annotated[int, Field(description="calls to it that are out")]
+    in_doubt: Annotated[int, Field(description="open orders that may be charged; nobody knows")]
 
 
 class Violation(_Answer):

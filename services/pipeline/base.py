@@ -19,6 +19,7 @@ from services.pipeline.supervisor import Supervisor
 from shared import clock
 from shared.errors import OrderlyError
 from shared.ledger import workers as registry
+from shared.ledger.gateways import claim_gateway
 from shared.ledger.settlement import record_failure
 from shared.logs import Logger
 from shared.resilience import Mishaps
@@ -78,7 +79,13 @@ class Pipeline(ABC):
         self._mishaps = Mishaps(log, "supervision failed")
 
     def start(self) -> None:
-        """Start the workers, and nudge what earlier runs left open."""
+        """Start the workers, and nudge what earlier runs left open.
+
+        Raises:
+            ConfigurationError: Another gateway than theirs has orders under way.
+        """
+        if self._settings.payment_workers:
+            claim_gateway(self._ledger, self._settings.payment_gateway)
         self.supervisor.start(self._settings.payment_workers)
         self._nudge_open()
         self._housekeeping.start()
@@ -135,6 +142,11 @@ class Pipeline(ABC):
     def queue_trouble(self) -> str | None:
         """Why the server of the queue does not carry, if so; orders are taken in all the same."""
         return None
+
+    @property
+    def is_gateway_away(self) -> bool:
+        """Whether one of its workers finds that an outside gateway does not answer."""
+        return any(each.heartbeat.is_gateway_away for each in self.supervisor.workers)
 
     @property
     def depth(self) -> int:
@@ -239,6 +251,7 @@ class Pipeline(ABC):
                 started_at=now - int((time.monotonic() - each.started) * clock.SECOND),
                 seen_at=now,
                 partition=each.heartbeat.last_partition,
+                calls_out=each.heartbeat.calls_out,
             )
             for each in self.supervisor.workers
         ]

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from shared.ledger.workers import WAITING
 from shared.metrics import Meter
 from shared.resilience import Backoff
 
@@ -89,6 +90,6 @@ class Worker:
         if not self.heartbeat.is_ready:
             return "starting"
         if self.heartbeat.is_gateway_away:
-            return "waiting"
+            return WAITING
         is_idle = self.heartbeat.partition is None and not self.heartbeat.calls_out
         return "idle" if is_idle else "settling"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from shared.ledger.workers import WAITING
 from shared.metrics import Meter
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from services.pipeline.slots import Worker
     from shared.ledger.workers import Reported, WorkerEntry
 
-STATES = ("starting", "idle", "settling")
+STATES = ("starting", "idle", "settling", WAITING)
 
 
 @dataclass

@@ -14,6 +14,7 @@ from shared import clock
 from shared.errors import ConfigurationError, LedgerUnavailable
 from shared.ledger.database import tables
 from shared.ledger.database.database import Database
+from shared.ledger.doubts import check_doubts
 from shared.ledger.migration import CARRIED_OVER, migrate
 from shared.logs import Logger
 
@@ -112,13 +113,15 @@ def set_aside(settings: Settings) -> str | None:
     """Put the ledger aside, so that the next one starts empty; return where it is now.
 
     Raises:
+        ConfigurationError: Orders in it may be charged, and nobody would know any more.
         LedgerUnavailable: Another process uses it, or it is no ledger at all.
     """
     database = Database(settings.ledger_url)
     if not database.backend.exists():
         return None
     with database.read() as connection:
-        _find_version(database, connection)
+        if _find_version(database, connection) == tables.SCHEMA_VERSION:
+            check_doubts(database, connection)
     return database.set_aside()
 
 

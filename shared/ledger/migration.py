@@ -21,6 +21,7 @@ from shared.ledger.database.tables import (
     outcomes,
     pending,
     resolutions,
+    workers,
 )
 from shared.logs import Logger
 
@@ -38,6 +39,7 @@ _NEW_COLUMNS = (
     outcomes.c.generation,
     outcomes.c.reference,
     outcomes.c.doubtful_since,
+    workers.c.calls_out,
 )
 
 log = Logger("ledger")

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import sqlalchemy as sa
+
+from shared.ledger.database.tables import ledger as ledger_table
+from shared.ledger.doubts import count_doubtful
 from shared.ledger.totals import totals
-from shared.ledger.workers import present
+from shared.ledger.workers import is_gateway_away, present
 
 if TYPE_CHECKING:
-    import sqlalchemy as sa
-
     from shared.ledger.ledger import Ledger
     from shared.ledger.totals import Totals
     from shared.ledger.workers import WorkerEntry
@@ -21,18 +23,33 @@ if TYPE_CHECKING:
 class LedgerStatus:
     """The orders by what became of them, which ledger this is, and who is at work.
 
-    ``queue_trouble`` is why the queue's server does not carry, if so.
+    Attributes:
+        gateway: The outside gateway through which its orders were last charged, if any.
+        in_doubt: Open orders that may be charged, and nobody knows.
+        queue_trouble: Why the queue's server does not carry, if so.
     """
 
     totals: Totals
     mode: str
     ledger: str
     workers: list[WorkerEntry]
+    gateway: str | None = None
+    in_doubt: int = 0
     queue_trouble: str | None = None
 
     def with_trouble(self, queue_trouble: str | None) -> LedgerStatus:
         """Add what is known of the queue's server."""
         return replace(self, queue_trouble=queue_trouble)
+
+    @property
+    def is_gateway_away(self) -> bool:
+        """Whether a worker finds that the gateway does not answer."""
+        return is_gateway_away(self.workers)
+
+    @property
+    def calls_out(self) -> int:
+        """Calls to the gateway that are out."""
+        return sum(worker.calls_out for worker in self.workers)
 
     @property
     def queue_depth(self) -> int:
@@ -48,9 +65,20 @@ class LedgerStatus:
             "workers": [worker._asdict() for worker in self.workers],
             "queue_depth": self.queue_depth,
             "queue_trouble": self.queue_trouble,
+            "gateway": self.gateway,
+            "gateway_away": self.is_gateway_away,
+            "calls_out": self.calls_out,
+            "in_doubt": self.in_doubt,
         }
 
 
 def read_status(settings: Settings, ledger: Ledger, connection: sa.Connection) -> LedgerStatus:
     """Read the report from one snapshot; of the queue's server it says nothing."""
-    return LedgerStatus(totals(connection), settings.queue_mode, ledger.name, present(connection))
+    return LedgerStatus(
+        totals(connection),
+        settings.queue_mode,
+        ledger.name,
+        present(connection),
+        connection.scalar(sa.select(ledger_table.c.gateway)),
+        count_doubtful(connection),
+    )

@@ -23,11 +23,16 @@ GONE_AFTER = 10 * clock.SECOND
 """Microseconds after which a worker that nobody has reported is not counted any more."""
 
 
+WAITING = "waiting"
+"""The state of a worker whose gateway is away."""
+
+
 class WorkerEntry(NamedTuple):
     """A worker as its supervisor last reported it; times in microseconds since 1970.
 
     Attributes:
         partition: What it works on, or worked on last; None if it has not yet.
+        calls_out: Calls to an outside gateway that are out.
     """
 
     worker: str
@@ -42,6 +47,7 @@ class WorkerEntry(NamedTuple):
     started_at: int
     seen_at: int
     partition: int | None = None
+    calls_out: int = 0
 
 
 class Reported(NamedTuple):
@@ -115,6 +121,11 @@ def reported(connection: sa.Connection) -> Reported:
     ).all()
     meters = [json.loads(meter) for _, meter in sums]
     return Reported(present(connection), sum(restarts for restarts, _ in sums), meters)
+
+
+def is_gateway_away(entries: Iterable[WorkerEntry]) -> bool:
+    """Whether a worker finds that its gateway does not answer."""
+    return any(entry.state == WAITING for entry in entries)
 
 
 def _legible(entry: WorkerEntry) -> WorkerEntry:

@@ -97,7 +97,8 @@ def test_status_and_verify_print_the_same_totals_as_the_run(
 ) -> None:
     status, proof = shop.json("status"), shop.json("verify")
     more = {"mode": str, "ledger": str, "workers": list, "queue_depth": int}
-    assert_shape(status, TOTALS | more | {"queue_trouble": type(None)})
+    gateway = {"gateway": type(None), "gateway_away": bool, "calls_out": int, "in_doubt": int}
+    assert_shape(status, TOTALS | more | gateway | {"queue_trouble": type(None)})
     assert_shape(proof, TOTALS | {"ok": bool, "violations": list})
     assert (proof["ok"], proof["violations"]) == (True, [])
     for name in TOTALS:

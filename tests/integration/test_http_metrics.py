@@ -43,6 +43,11 @@ NAMES = {
     "orderly_nudges": "counter",
     "orderly_deliveries": "counter",
     "orderly_gateway_retries": "counter",
+    "orderly_gateway_calls": "counter",
+    "orderly_gateway_calls_out": "gauge",
+    "orderly_gateway_call_seconds": "histogram",
+    "orderly_gateway_up": "gauge",
+    "orderly_orders_in_doubt": "gauge",
     "orderly_settlement_latency_seconds": "histogram",
     "orderly_settlement_batch_orders": "histogram",
 }

@@ -28,6 +28,7 @@ NEW_IN_5 = {
     "cursors": ["pending"],
     "journal": ["generation"],
     "outcomes": ["generation", "reference", "doubtful_since"],
+    "workers": ["calls_out"],
 }
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.support.servers.postgres_server import PostgresServer
 
 TWENTY = ("--orders", "20", "--seed", "1", "--workers", "1", "--json")
-TABLES = 12
+TABLES = 14
 WORD = "ge@he/im#: %"
 
 

@@ -6,6 +6,7 @@ it is written by ``Charger`` before it matters.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from enum import Enum, auto
 from typing import TYPE_CHECKING
@@ -42,21 +43,32 @@ class Call:
     Attributes:
         row: For which order; None for a ping.
         generation: Of its key.
-        deadline: When it is given up, in monotonic seconds.
+        started: When it began, in monotonic seconds.
+        deadline: When it is given up.
         task: What runs it on the loop; None where a thread does.
         is_given_up: Whether its time is over.
         has_ended: Whether it can charge nobody any more.
     """
 
-    __slots__ = ("deadline", "generation", "has_ended", "is_given_up", "purpose", "row", "task")
+    __slots__ = (
+        "deadline",
+        "generation",
+        "has_ended",
+        "is_given_up",
+        "purpose",
+        "row",
+        "started",
+        "task",
+    )
 
-    def __init__(self, purpose: Purpose, row: Row | None, deadline: float) -> None:
+    def __init__(self, purpose: Purpose, row: Row | None, timeout: float) -> None:
         self.purpose = purpose
         self.row = row
         self.generation = 0 if row is None else row.generation
         self.is_given_up = False
         self.has_ended = False
-        self.deadline = deadline
+        self.started = time.monotonic()
+        self.deadline = self.started + timeout
         self.task: asyncio.Task[None] | None = None
 
 

@@ -110,7 +110,7 @@ class Calls:
             await close()
 
     def _start(self, purpose: Purpose, row: Row | None, charge: Charge | None) -> Call:
-        call = Call(purpose, row, time.monotonic() + self._timeout)
+        call = Call(purpose, row, self._timeout)
         self._out[call] = None
         function = _name_of(purpose)
         if inspect.iscoroutinefunction(getattr(self._there, function, None)):

@@ -203,6 +203,7 @@ class Charger:
             slots=self._settings.gateway_concurrency,
             timeout=self._settings.gateway_timeout,
             max_attempts=self._settings.max_attempts,
+            meter=self._meter,
             wake=self._rouse,
             answered_at=lambda: self._hold.answered_at,
         )
@@ -284,7 +285,11 @@ class Charger:
         if self._must_reread:
             await self._read_again()
         plan = self._plan()
-        found = await self._beside(self._read, plan)
+        try:
+            found = await self._beside(self._read, plan)
+        except BaseException:
+            self._desk.unread += plan.unread
+            raise
         self._take_in(found)
         desk = self._desk
         desk.promote()
@@ -471,6 +476,7 @@ class Charger:
 
     def _take_again(self, wanted: set[int]) -> tuple[set[int], dict[int, State]]:
         self._hold.take(wanted)
+        self._hold.let_go(self._hold.held - wanted)  # taken, and then not read
         held = self._hold.held & wanted
         with self._ledger.database.read() as connection:
             return held, {number: read_held(connection, number) for number in held}

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from shared.ledger.ledger import Ledger
     from shared.ledger.pending import Resolution
     from shared.ledger.taking import Taken
+    from shared.metrics import Meter
 
 log = Logger("charging")
 
@@ -53,6 +54,7 @@ class Desk:
         slots: Most calls at once.
         timeout: Seconds that a call may take.
         max_attempts: Attempts at an order before it is dead.
+        meter: Where calls are counted.
         wake: Says that there is something to write or to read.
         answered_at: When the database last said that the partitions are held.
 
@@ -72,6 +74,7 @@ class Desk:
         slots: int,
         timeout: float,
         max_attempts: int,
+        meter: Meter,
         wake: Callable[[], None],
         answered_at: Callable[[], float],
     ) -> None:
@@ -81,6 +84,7 @@ class Desk:
         self._slots = slots if traits.concurrent else 1
         # Only where a row that was never called does no harm if its worker ends.
         self._ahead = max(LEAST_AHEAD, self._slots // 4) if traits.can_resolve else 0
+        self._meter = meter
         self._wake = wake
         self._answered_at = answered_at
         self._fates = Fates(
@@ -395,6 +399,7 @@ class Desk:
     def _on_end(self, call: Call, verdict: Verdict) -> None:
         """Hear how a call has ended: in time, given up, or after that."""
         row = call.row
+        self._count(call, verdict)
         if self.breaker.note(verdict):
             self._on_breaker()
         if row is None:
@@ -410,9 +415,21 @@ class Desk:
                 row.late = call
             if row.place is Place.OUT:
                 self._fates.decide(row, verdict)
+            if row.place is Place.DONE and call.task is not None:
+                call.task.cancel()  # it was given up, and its answer is of no use any more
         elif row.late is call:
             self._hear_late(row, call, verdict)
         self._wake()
+
+    def _count(self, call: Call, verdict: Verdict) -> None:
+        if call.purpose is not Purpose.PING and not (call.is_given_up and call.has_ended):
+            took = time.monotonic() - call.started
+            self._meter.calls.observe(int(took * clock.SECOND))
+            self._meter.count("charges" if call.purpose is Purpose.CHARGE else "lookups")
+        if verdict.kind is Kind.UNAVAILABLE:
+            self._meter.count("unavailable")
+        elif verdict.kind in {Kind.DOUBT, Kind.IN_USE, Kind.SPENT}:
+            self._meter.count("doubts")
 
     def _hear_late(self, row: Row, call: Call, verdict: Verdict) -> None:
         """A late answer still counts, if it is one."""

@@ -231,6 +231,10 @@ order with ``doubtful_since`` may have been charged: only a person opens it agai
 """
 
 # Written out: an Index with a condition for PostgreSQL would load that dialect in every process.
+_index_the_doubtful: Any = DDL(  # type: ignore[no-untyped-call]
+    "CREATE INDEX pending_doubtful ON pending (partition, number) WHERE doubtful_since IS NOT NULL"
+)
+event.listen(pending, "after_create", _index_the_doubtful)
 _index_the_dead: Any = DDL(  # type: ignore[no-untyped-call]
     "CREATE INDEX outcomes_dead ON outcomes (partition, number) WHERE status = 'dead'"
 )
@@ -282,6 +286,7 @@ workers = Table(
     Column("started_at", _number, nullable=False),
     Column("seen_at", _number, nullable=False),
     Column("partition", Integer),
+    Column("calls_out", Integer, nullable=False, server_default="0"),
     Column("meter", String, nullable=False),
 )
 """The payment consumers that their supervisors know of, and what each has measured, as JSON."""

@@ -1,0 +1,45 @@
+"""Which gateway a ledger's orders are charged through: one at a time, for a doubt is about one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from shared.errors import ConfigurationError
+from shared.ledger.database.tables import ledger as ledger_table
+from shared.ledger.database.tables import pending
+from shared.ledger.workers import present
+
+if TYPE_CHECKING:
+    from shared.ledger.ledger import Ledger
+
+OURS = "ledger"
+"""The gateway that is no outside one."""
+
+
+def claim_gateway(ledger: Ledger, name: str) -> None:
+    """Note that orders are charged through a gateway from now on.
+
+    Raises:
+        ConfigurationError: Another one is at work, or has left orders that it knows.
+        LedgerUnavailable: It cannot be noted.
+    """
+    with ledger.database.write() as connection:
+        row = connection.execute(sa.select(ledger_table.c.gateway).with_for_update()).one()
+        known = row.gateway or OURS
+        if known == name:
+            return
+        waiting = connection.scalar(sa.select(sa.func.count()).select_from(pending))
+        if waiting:
+            raise ConfigurationError(
+                f"PAYMENT_GATEWAY={name}, but {known} has {waiting:,} orders of ledger "
+                f"{ledger.name} under way, and may have charged them; use that one until they are "
+                "settled"
+            )
+        if present(connection):
+            raise ConfigurationError(
+                f"PAYMENT_GATEWAY={name}, but workers of ledger {ledger.name} charge through "
+                f"{known}; end those first (ones that were killed count for ten seconds)"
+            )
+        connection.execute(ledger_table.update().values(gateway=None if name == OURS else name))
