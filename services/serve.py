@@ -24,11 +24,12 @@ from services.http.routes.generator import Generator
 from services.http.routes.lookups import ledger_router, orders_router, service_router
 from services.http.routes.orders import Orders
 from services.http.routes.page import page_router
-from services.http.server import HttpServer, bind
+from services.http.server import HttpServer
 from services.http.verifier import Verifier
 from services.payment.load_gateway import load_gateway
 from services.pipeline.select import new_pipeline
 from services.pipeline.stall import Abandoned, StallDetector
+from services.processes.listening import bind
 from services.processes.signals import StopRequests
 from services.producer.group_commit import PATIENCE, GroupCommit
 from services.producer.intake import Intake
@@ -64,7 +65,7 @@ def serve(settings: Settings, say: Say) -> bool:
         OrderlyError: With the exit code that it means. What was accepted is kept.
     """
     load_gateway(settings)  # one that cannot be loaded should stop this before it starts
-    listener = bind(settings.http_host, settings.http_port)
+    listener = bind(settings.http_host, settings.http_port, "--port or HTTP_PORT")
     stop = StopRequests()
     with listener:
         ledger = open_ledger(settings)  # where its server is waited for, a signal ends that at once

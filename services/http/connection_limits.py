@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import resource
+from services.processes.listening import raise_limit
 
 STILL_SECONDS = 20.0
 """How long a body may stand still, and an answer that is not read."""
@@ -11,7 +11,6 @@ PACE_SECONDS, PACE_BYTES = 60.0, 1024
 """And how many bytes must move meanwhile."""
 
 MOST_CONNECTIONS = 1000
-_DESCRIPTORS = 65_536
 _RESERVE = 160
 """Descriptors for files, databases and whatever else is no connection."""
 
@@ -30,7 +29,7 @@ class Room:
     """
 
     def __init__(self, workers: int) -> None:
-        limit = _raise_limit()
+        limit = raise_limit()
         self.backlog = max(16, min(2048, limit // 4))
         free = limit - self.backlog - _RESERVE - workers * _PER_WORKER
         self.most = max(16, min(MOST_CONNECTIONS, free))
@@ -75,17 +74,3 @@ class Pace:
         is_slow = self._moved < PACE_BYTES
         self._begun_at, self._moved = now, 0
         return is_slow
-
-
-def _raise_limit() -> int:
-    """Raise the soft limit of open files as far as one's own rights go; return what it is."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    unlimited = resource.RLIM_INFINITY
-    wanted = _DESCRIPTORS if hard == unlimited else min(hard, _DESCRIPTORS)
-    if soft == unlimited or soft >= wanted:
-        return _DESCRIPTORS if soft == unlimited else soft
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    except (OSError, ValueError):  # macOS allows fewer than it says
-        return soft
-    return wanted

@@ -1,13 +1,11 @@
-"""The HTTP server: a socket that is bound before anything else starts, and uvicorn in a thread.
+"""The HTTP server: uvicorn in a thread, on a socket that was bound before anything else started.
 
 The main thread stays free to supervise; Linux ties the workers to it.
 """
 
 from __future__ import annotations
 
-import errno
 import logging
-import socket
 import threading
 from typing import TYPE_CHECKING
 
@@ -15,11 +13,12 @@ import uvicorn
 from typing_extensions import override
 
 from services.http.connections import Connections
-from shared.errors import ConfigurationError
+from services.processes.listening import url_of
 from shared.logs import Logger
 from shared.resilience import Mishaps
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
 
     from services.http.connection_limits import Room
@@ -29,32 +28,6 @@ FINISH_SECONDS = 20
 """How long requests under way may take to finish when the service stops."""
 
 log = Logger("http")
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """Take the port, and say so if it is taken.
-
-    Raises:
-        ConfigurationError: It cannot be had.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-        # So that whoever asks next is told at once; bind() alone may succeed twice.
-        listener.listen(16)
-    except OSError as error:
-        listener.close()
-        if error.errno == errno.EADDRINUSE:
-            what = "is taken; choose another with --port or HTTP_PORT"
-        elif error.errno in {errno.EACCES, errno.EPERM}:
-            what = "may not be used by you; choose one above 1023 with --port or HTTP_PORT"
-        else:
-            what = f"cannot be used ({error.strerror}); choose an address of this machine"
-        raise ConfigurationError(f"port {port} on {host} {what}") from None
-    listener.setblocking(False)  # noqa: FBT003  its own signature
-    return listener
 
 
 class HttpServer:
@@ -81,8 +54,7 @@ class HttpServer:
         each_second: Callable[[], None],
     ) -> None:
         self._listener = listener
-        host, port = listener.getsockname()[:2]
-        self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        self.url = url_of(listener)
 
         mishaps = Mishaps(log, "upkeep failed")
 

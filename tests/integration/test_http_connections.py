@@ -14,7 +14,8 @@ import pytest
 
 from services.http import connection_limits
 from services.http import connections as limits
-from services.http.server import HttpServer, bind
+from services.http.server import HttpServer
+from services.processes.listening import bind
 from tests.support.eventually import eventually
 from tests.support.server import read_all
 
@@ -59,7 +60,7 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[bytes], socke
     """Connects to a server that has little patience and little room, and says something."""
     have_patience(monkeypatch, 1.0)
     monkeypatch.setattr(connection_limits, "PACE_SECONDS", 3.0)
-    listener = bind("127.0.0.1", 0)
+    listener = bind("127.0.0.1", 0, "--port")
     port = listener.getsockname()[1]
     server = HttpServer(answer, listener, Room(), keep_alive=2, each_second=lambda: None)
     server.start()
