@@ -9,6 +9,7 @@ OrderlyError
 │   └── LedgerInterrupted   3  it cannot just now: nothing was written, another try may succeed
 │       └── LedgerUncertain 3  the answer to a commit was lost: it was written, or not
 ├── QueueUnavailable        3  the queue's server lets nobody in, or was never there
+├── BookUnavailable         3  the bank's book cannot be opened or written
 ├── OutputUnavailable       3  the rejects file or standard output takes no more
 ├── WorkersFailed           1  payment workers die as soon as they start
 ├── InvalidOrder            -  an order breaks the schema: it is rejected, the run goes on
@@ -90,6 +91,12 @@ class LedgerUncertain(LedgerInterrupted):
 
 class QueueUnavailable(OrderlyError):
     """The queue's server refuses us, or has not answered since the start; names its URL."""
+
+    exit_code = 3
+
+
+class BookUnavailable(OrderlyError):
+    """The bank's book cannot be opened, read or written; the message names its file."""
 
     exit_code = 3
 

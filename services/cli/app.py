@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from services.cli.bank import bank
 from services.cli.common import AsJson, begin, handling_errors, load, read_settings, say
 from services.cli.dead import app as dead_app
 from services.cli.lesson import lesson
@@ -219,7 +220,7 @@ def healthcheck(service: Annotated[Service, typer.Argument()]) -> None:
         raise typer.Exit(1)
 
 
-for command in (status, verify, explain, journal, generate, schema, config):
+for command in (bank, status, verify, explain, journal, generate, schema, config):
     app.command()(command)
 # What follows the lesson's name is for the lesson, even if it looks like an option.
 app.command(context_settings={"allow_interspersed_args": False})(lesson)

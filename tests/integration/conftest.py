@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.bank import Bank
 from tests.support.faulty import FAULTS, faulty_service
 from tests.support.orderly import Orderly
 from tests.support.scaled import Scaled
@@ -123,3 +124,26 @@ def _scaled(folder: Path, postgres: Postgres, server: Redis) -> Iterator[Scaled]
     command = Scaled(folder, ledger_url=postgres.new_database(), redis_url=server.url)
     yield command
     command.close()
+
+
+@pytest.fixture
+def bank(orderly: Orderly) -> Iterator[Bank]:
+    """A payment backend that is not started yet; its environment may still be changed."""
+    service = Bank(orderly)
+    yield service
+    service.close()
+
+
+@pytest.fixture(scope="session")
+def shared_bank(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bank]:
+    """A running bank that tests share, without faults; each has a ledger of its own there."""
+    orderly = Orderly(tmp_path_factory.mktemp("bank"))
+    service = Bank(orderly)
+    try:
+        service.start()
+        yield service
+        assert service.stop().code == 0, service.said
+        assert not service.logs
+    finally:
+        service.close()
+        orderly.close()

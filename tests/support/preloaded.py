@@ -39,7 +39,7 @@ _WHAT_COMMANDS_IMPORT = (
         "services.pipeline.redis",
         "services.producer.sources.synthetic",
     ),
-    *("services.serve", "services.pay", "uvloop"),
+    *("services.serve", "services.pay", "services.bank.server", "uvloop"),
 )
 _NUMBER = struct.Struct("!i")
 _EXECUTED = inspect.getfullargspec(subprocess.Popen._execute_child).args[1:]  # type: ignore[attr-defined]

@@ -25,7 +25,6 @@ MIB = 1024 * 1024
 NDJSON = {"content-type": "application/x-ndjson"}
 TOKEN = "s3cret-token"  # noqa: S105  the tests' own
 BEARER = {"authorization": f"Bearer {TOKEN}"}
-_SERVING = re.compile(r"^orderly: serving on (http://\S+:(\d+)) ")
 
 
 class Server:
@@ -38,6 +37,9 @@ class Server:
         said: Every line of its standard error, of all its starts.
         client: Calls it.
     """
+
+    command = "serve"
+    announces = re.compile(r"^orderly: serving on (http://\S+:(\d+)) ")
 
     def __init__(self, orderly: Orderly) -> None:
         self.orderly = orderly
@@ -63,7 +65,7 @@ class Server:
         """Start it, and wait for nothing."""
         assert self._process is None or self._process.poll() is not None, "it runs already"
         self.finish_reading()
-        self._process = self.orderly.start("serve", "--port", str(port), *arguments, **options)
+        self._process = self.orderly.start(self.command, "--port", str(port), *arguments, **options)
         self._reader = threading.Thread(target=self._read, args=(self._process,), daemon=True)
         self._reader.start()
 
@@ -177,7 +179,7 @@ class Server:
         if self.process.poll() is not None:
             self.finish_reading()
             raise AssertionError(f"it ended instead: {''.join(self.said[seen:])}")
-        found = map(_SERVING.match, self.said[seen:])
+        found = map(self.announces.match, self.said[seen:])
         return next(filter(None, found), None)
 
     def _read(self, process: subprocess.Popen[str]) -> None:

@@ -40,7 +40,8 @@ LIBRARIES = {
     "typer": ("services.cli.",),
     "rich": ("services.cli.",),
     "fastapi": ("services.http.",),
-    "uvicorn": ("services.http.",),
+    "starlette": ("services.http.", "services.bank."),
+    "uvicorn": ("services.http.", "services.bank."),
 }
 KNOW_NO_QUEUE = tuple(f"services.payment.{name}" for name in ("settle", "next_batch", "consumer"))
 
@@ -122,6 +123,24 @@ def test_there_is_no_circle_of_imports() -> None:
 @pytest.mark.parametrize("module", KNOW_NO_QUEUE)
 def test_settlement_knows_no_queue(module: str) -> None:
     assert not [name for name in EDGES[module] if within(name, "shared.queue")]
+
+
+def test_the_bank_is_nobodys_but_its_own() -> None:
+    """It stands for somebody else's backend: it shares no code with what it is asked by."""
+    known = {
+        name
+        for module, names in ARROWS.items()
+        if within(module, "services.bank")
+        for name in names
+        if not within(name, "services.bank")
+    }
+    assert known
+    assert not [name for name in known if name.startswith(("shared.ledger", "shared.queue"))]
+    assert not [
+        name
+        for name in known
+        if within(name, "services") and not within(name, "services.processes")
+    ]
 
 
 @pytest.mark.parametrize("used", USERS)
