@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from services.bank.requests import App
     from shared.settings import Settings
 
 TICK_SECONDS = 0.2
@@ -75,7 +76,7 @@ class BankServer:
         url: Where it can be called from this machine.
     """
 
-    def __init__(self, app: BankApp, listener: socket.socket, on_end: Callable[[], None]) -> None:
+    def __init__(self, app: App, listener: socket.socket, on_end: Callable[[], None]) -> None:
         self._listener = listener
         self.url = url_of(listener)
         limit = raise_limit()
