@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import suppress
+from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from shared.errors import BookUnavailable
 from shared.texts import said
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 BUSY_SECONDS = 5.0
@@ -85,14 +86,8 @@ def open_book(path: Path) -> None:
         raise BookUnavailable(
             f"book {path} cannot be made: {error.strerror}; name another file with --book"
         ) from None
-    try:
-        connection = connect(path)
-        try:
-            _make(connection, path)
-        finally:
-            connection.close()
-    except sqlite3.Error as error:
-        raise unavailable(path, error) from None
+    with telling(path), closing(connect(path)) as connection:
+        _make(connection, path)
 
 
 def connect(path: Path, *, writes: bool = True) -> sqlite3.Connection:
@@ -103,6 +98,19 @@ def connect(path: Path, *, writes: bool = True) -> sqlite3.Connection:
     for pragma in (*_PRAGMAS, *(() if writes else ("query_only = ON",))):
         connection.execute(f"PRAGMA {pragma}")
     return connection
+
+
+@contextmanager
+def telling(path: Path) -> Iterator[None]:
+    """Say of what SQLite has against the book what to do about it.
+
+    Raises:
+        BookUnavailable: It has something.
+    """
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise unavailable(path, error) from None
 
 
 def unavailable(path: Path, error: sqlite3.Error) -> BookUnavailable:

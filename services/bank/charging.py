@@ -23,9 +23,6 @@ class Charging:
 
     Args:
         writer: What posts the charges.
-
-    Attributes:
-        faults: Those in force.
     """
 
     def __init__(self, writer: Writer) -> None:
@@ -36,7 +33,7 @@ class Charging:
 
     @property
     def faults(self) -> Faults:
-        """Those in force."""
+        """The faults in force."""
         return self._draws.faults
 
     def set_faults(self, faults: Faults) -> None:

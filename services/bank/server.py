@@ -10,7 +10,7 @@ import uvicorn
 from typing_extensions import override
 
 from services.bank.app import BankApp
-from services.bank.book import open_book
+from services.bank.book import open_book, telling
 from services.bank.charging import Charging
 from services.bank.connections import KEEP_ALIVE, MOST_CONNECTIONS, Connections
 from services.bank.lookups import Lookups
@@ -49,7 +49,8 @@ def run_bank(
     stop = StopRequests()
     with stop.handled(), bind(host, port, "--port") as listener:
         open_book(path)
-        writer, lookups = Writer(path, settings.opening_balance), Lookups(path)
+        with telling(path):
+            writer, lookups = Writer(path, settings.opening_balance), Lookups(path)
         charging = Charging(writer)
         server = BankServer(BankApp(charging, lookups, settings), listener, charging.hurry)
         try:

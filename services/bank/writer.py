@@ -53,6 +53,7 @@ class Writer:
         self._changed = threading.Condition()
         self._waiting: deque[_Waiting] = deque()
         self._is_closed = False
+        self._trouble = ""
         self._mishaps = Mishaps(log, "posting failed")
         self._thread = threading.Thread(target=self._run, name="bank-writer", daemon=True)
         self._thread.start()
@@ -94,16 +95,19 @@ class Writer:
 
     def _post(self, several: list[Asked]) -> list[Posted | Problem]:
         try:
-            return self._posting.post(several)
+            found = self._posting.post(several)
         except sqlite3.Error as error:
             why = str(unavailable(self._path, error))
-            log.warning("nothing can be posted", why=why)
-            return [Problem("failed" if is_perhaps_written(error) else "unavailable", why)] * len(
-                several
-            )
+            if why != self._trouble:
+                log.warning("nothing can be posted", why=why)
+            self._trouble = why
+            kind = "failed" if is_perhaps_written(error) else "unavailable"
+            return [Problem(kind, why)] * len(several)
         except Exception as error:  # noqa: BLE001  a bug: who asked is told, and others go on
             self._mishaps.meet(error)
             return [Problem("failed")] * len(several)
+        self._trouble = ""
+        return found
 
 
 def _answer(group: list[_Waiting], found: list[Posted | Problem]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -15,7 +14,6 @@ from hypothesis import strategies as st
 
 from tests.support.bank import Bank, problem_of
 from tests.support.eventually import eventually
-from tests.support.orderly import Orderly, assert_one_line
 from tests.support.strategies import examples
 
 if TYPE_CHECKING:
@@ -243,40 +241,3 @@ def test_a_signal_ends_it_when_what_was_asked_is_answered(
         assert bank.stop(number, within=5).code == 0, bank.said
         assert answer.result().status_code == 200
         assert (idle.recv(1), half.recv(1)) == (b"", b"")
-
-
-def test_its_port_its_book_and_its_balances_are_as_it_is_told(orderly: Orderly) -> None:
-    orderly.environment["OPENING_BALANCE"] = "50"
-    bank = Bank(orderly)
-    try:
-        bank.start("--book", "elsewhere/book.db")
-        assert bank.charge("L~1~1", 51).status_code == 402
-        assert bank.charge("L~2~1", 50).status_code == 200
-        assert (orderly.folder / "elsewhere" / "book.db").stat().st_mode & 0o777 == 0o600
-        assert "elsewhere/book.db" in bank.said[0]
-        assert_one_line(orderly("bank", "--port", str(bank.port)), 2, "is taken", "--port")
-        assert bank.stop().code == 0
-    finally:
-        bank.close()
-    assert not (orderly.folder / "var").exists()
-
-
-def test_a_book_that_cannot_be_used_ends_the_start_in_one_line(orderly: Orderly) -> None:
-    (orderly.folder / "text").write_text("no database, " * 100)
-    (orderly.folder / "folder").mkdir()
-    with sqlite3.connect(orderly.folder / "other.db") as other:
-        other.execute("CREATE TABLE theirs (x)")
-    other.close()
-    with sqlite3.connect(orderly.folder / "newer.db") as newer:
-        newer.execute("PRAGMA application_id = 189418241")
-        newer.execute("PRAGMA user_version = 99")
-    newer.close()
-    for name, words in {
-        "text": "no SQLite database",
-        "folder": "cannot be opened",
-        "text/book.db": "cannot be made",
-        "other.db": "another program's",
-        "newer.db": "another version",
-    }.items():
-        result = orderly("bank", "--port", "0", "--book", name)
-        assert_one_line(result, 3, f"book {name}", words)
