@@ -189,7 +189,6 @@ def test_a_charge_whose_client_has_gone_goes_through(faulty: Bank) -> None:
     faulty.put_faults(latency_before=0.2)
     with faulty.connected() as connection:
         connection.sendall(request("gone~o-1~1"))
-        eventually(lambda: faulty.charge("gone~o-1~1").status_code == 409)
     eventually(lambda: faulty.charges(key="gone~o-1~1"))
     faulty.put_faults()
     assert faulty.charge("gone~o-1~1").headers["idempotent-replayed"] == "true"
@@ -285,7 +284,7 @@ def outcomes(bank: Bank, ledger: str, keys: int = 200, **faults: Any) -> list[st
     """Ask for many charges until each is answered; write down what happened on the way."""
     bank.put_faults(**faults)
     met = []
-    with httpx.Client(base_url=bank.url, trust_env=False, timeout=0.5) as client:
+    with httpx.Client(base_url=bank.url, trust_env=False, timeout=30) as client:
         for number in range(keys):
             answer = ""
             while answer not in {"200", "400"}:
