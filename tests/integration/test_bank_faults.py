@@ -314,3 +314,9 @@ def test_the_seed_says_whom_the_faults_hit_whatever_else_happens(bank: Bank) -> 
     bank.start(port=bank.port)
     assert outcomes(bank, "L", **shares) == first, "although it was started again"
     assert outcomes(bank, "L", **(shares | {"seed": 12})) != first
+
+
+def test_shares_that_add_up_to_one_spare_nobody(faulty: Bank) -> None:
+    faulty.put_faults(refuse=0.5, fail_before=0.25, throttle=0.25)
+    answers = Counter(faulty.charge(f"all~{number}~1").status_code for number in range(60))
+    assert set(answers) == {400, 500, 429}, answers
