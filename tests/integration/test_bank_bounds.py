@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -101,6 +102,16 @@ def test_a_body_that_is_too_long_is_not_read(shared_bank: Bank, *, announces: bo
     problem_of(response, 400, "too-large", "at most 65,536 bytes")
     assert response.headers["connection"] == "close"
     assert not shared_bank.charges(ledger="long")
+
+
+def test_a_body_that_says_it_is_too_long_is_not_waited_for(shared_bank: Bank) -> None:
+    started = time.monotonic()
+    received = shared_bank.exchange(
+        b"POST /charges HTTP/1.1\r\nhost: x\r\nidempotency-key: long~2~1\r\n"
+        b"content-length: 65537\r\n\r\n{"
+    )
+    assert received.startswith(b"HTTP/1.1 400 ")
+    assert time.monotonic() - started < 5
 
 
 @pytest.mark.parametrize(
