@@ -170,6 +170,7 @@ class Retried(_Answer):
     """Dead orders that were opened again."""
 
     retried: Annotated[int, Field(ge=0)]
+    in_doubt: Annotated[int, Field(ge=0, description="left dead, since they may be charged")]
 
 
 class Generating(_Answer):

@@ -93,6 +93,13 @@ _KINDS = [
         "Only dead orders are retried or discarded; look at its present status.",
     ),
     Kind(
+        "in-doubt",
+        409,
+        "This order may have been charged",
+        "Look at the backend that takes the money; then retry it with not_charged=true, or settle "
+        "it with the reference of its charge.",
+    ),
+    Kind(
         "generating",
         409,
         "Orders are being generated already",

@@ -16,6 +16,7 @@ from shared.ledger.accounts import customer_account
 from shared.ledger.entries import body as entry_body
 from shared.ledger.entries import entry_at, following
 from shared.ledger.journal import ENTRY_BYTES, digest
+from shared.ledger.resolutions import read_resolutions
 from shared.schema import decode_batch
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from shared.ledger.cursors import Cursor
     from shared.ledger.ledger import Ledger
+    from shared.ledger.resolutions import Resolution
     from shared.schema import BatchHeader, Order
 
 
@@ -58,11 +60,16 @@ class _Part(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class NextBatch:
-    """What comes next in a partition, and the balances that it starts from."""
+    """What comes next in a partition, and the balances that it starts from.
+
+    Attributes:
+        resolutions: What was found out about those of its orders that were dead before.
+    """
 
     cursor: Cursor
     parts: list[_Part]
     balances: dict[str, int]
+    resolutions: dict[str, Resolution]
 
     def orders(self) -> Iterator[tuple[Order, int]]:
         """Each order, with the attempts that it has behind it."""
@@ -101,7 +108,9 @@ class BatchFinder:
         parts = self._parts(connection, cursor)
         names = {account_of(order) for part in parts for order in part.orders}
         balances = balances_of(self._ledger, connection, cursor.partition, names)
-        return NextBatch(cursor, parts, balances)
+        retried = [each.order_id for part in parts if part.attempts_before for each in part.orders]
+        resolutions = read_resolutions(self._ledger, connection, retried)
+        return NextBatch(cursor, parts, balances, resolutions)
 
     def _parts(self, connection: sa.Connection, cursor: Cursor) -> list[_Part]:
         """Read the orders after the cursor: of its entry, and of small ones that follow.

@@ -142,7 +142,10 @@ class Settler:
             balance = result.balances.get(account, batch.balances.get(account))
             held = self._ledger.opening_balance if balance is None else balance
             attempt = attempts_before + failed + 1
-            if cursor.failures > BATCH_FAILURES and not result.payments:
+            if (known := batch.resolutions.get(order.order_id)) is not None:
+                answer = Answer("paid" if known.status == "paid" else "declined", known.reason)
+                result.resolved.append(order.order_id)
+            elif cursor.failures > BATCH_FAILURES and not result.payments:
                 answer = Answer("dead", legible(f"invalid: {cursor.reason}"))
             else:
                 answer = self._gateway.ask(order, amount, held, attempt, failed + 1)

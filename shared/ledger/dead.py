@@ -9,8 +9,16 @@ import sqlalchemy as sa
 
 from shared import clock
 from shared.ledger.database.tables import outcomes
-from shared.ledger.dead_letters import IS_DEAD, PAGE, UNDECIDED, dead_letters, place_of
+from shared.ledger.dead_letters import (
+    CERTAIN,
+    IS_DEAD,
+    PAGE,
+    UNDECIDED,
+    dead_letters,
+    place_of,
+)
 from shared.ledger.reopening import reopen
+from shared.ledger.resolutions import file_resolution
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -26,14 +34,20 @@ class RetriedAll(NamedTuple):
     Attributes:
         messages: What to enqueue, one for each order that is open again.
         left: How many were left out, because somebody has discarded them.
+        in_doubt: How many, because they may have been charged.
     """
 
     messages: list[Message]
     left: int
+    in_doubt: int
 
 
 def retry(
-    ledger: Ledger, letters: Sequence[DeadLetter], *, undecided_only: bool = False
+    ledger: Ledger,
+    letters: Sequence[DeadLetter],
+    *,
+    undecided_only: bool = False,
+    not_charged: bool = False,
 ) -> list[Message]:
     """Give dead orders a new number each, so that they are settled again; return the messages.
 
@@ -44,8 +58,12 @@ def retry(
         ledger: Whose they are.
         letters: The orders; one that was discarded is opened, too, since somebody named it.
         undecided_only: Whether to pass over those that are discarded by now.
+        not_charged: Whether somebody has found out that those in doubt were not charged; else they
+            are passed over.
     """
-    condition = UNDECIDED if undecided_only else sa.true()
+    condition: sa.ColumnElement[bool] = UNDECIDED if undecided_only else sa.true()
+    if not not_charged:
+        condition = sa.and_(condition, CERTAIN)
     messages: list[Message] = []
     for page in _pages(letters):
         with ledger.database.write() as connection:
@@ -61,7 +79,26 @@ def retry_all(ledger: Ledger) -> RetriedAll:
     messages = retry(ledger, waiting, undecided_only=True)
     with ledger.database.read() as connection:
         left = connection.scalar(_COUNT_DEAD.where(outcomes.c.changed_at.is_not(None))) or 0
-    return RetriedAll(messages, left)
+        in_doubt = connection.scalar(_COUNT_DEAD.where(UNDECIDED, sa.not_(CERTAIN))) or 0
+    return RetriedAll(messages, left, in_doubt)
+
+
+def settle_charged(ledger: Ledger, letter: DeadLetter, reference: str) -> list[Message]:
+    """Have a dead order paid that the backend has charged, as somebody found out.
+
+    It gets a new number at the end of its partition, and is paid there without another call.
+    Nothing happens if somebody else has retried it meanwhile.
+
+    Args:
+        ledger: Whose it is.
+        letter: The order.
+        reference: What the backend calls the charge.
+    """
+    with ledger.database.write() as connection:
+        messages = reopen(ledger, connection, letter.partition, [letter], sa.true())
+        if messages:
+            file_resolution(ledger, connection, letter.order_id, "paid", reference, by="operator")
+    return messages
 
 
 def discard(ledger: Ledger, letters: Sequence[DeadLetter]) -> int:

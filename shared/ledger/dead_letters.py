@@ -18,7 +18,12 @@ PAGE = 500
 
 
 class DeadLetter(NamedTuple):
-    """An order that is dead; times in microseconds since 1970, amounts in minor units."""
+    """An order that is dead; times in microseconds since 1970, amounts in minor units.
+
+    Attributes:
+        generation: Of the last key that an outside gateway was asked with, if one was.
+        doubtful_since: Since when it may have been charged, and nobody knows.
+    """
 
     order_id: str
     partition: int
@@ -29,13 +34,18 @@ class DeadLetter(NamedTuple):
     reason: str | None
     settled_at: int
     discarded_at: int | None
+    generation: int | None = None
+    doubtful_since: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The letter as the commands print it, with times in RFC 3339."""
+        fields = self._asdict()
+        del fields["generation"], fields["doubtful_since"]
         return {
-            **self._asdict(),
+            **fields,
             "settled_at": clock.to_text(self.settled_at),
             "discarded_at": clock.to_text(self.discarded_at) if self.discarded_at else None,
+            "in_doubt": self.doubtful_since is not None,
         }
 
 
@@ -71,6 +81,9 @@ def undecided(connection: sa.Connection, limit: int) -> list[DeadLetter]:
 
 # Written out, so that the index of the dead applies.
 IS_DEAD = outcomes.c.status == sa.bindparam(None, "dead", literal_execute=True)
+CERTAIN = outcomes.c.doubtful_since.is_(None)
+"""It was not charged; one that may have been is opened by a person who has found out."""
+
 UNDECIDED = outcomes.c.changed_at.is_(None)
 """Nobody has decided about a dead order: whoever decides about all of them leaves out the rest."""
 
@@ -85,6 +98,8 @@ _DEAD = (
         outcomes.c.reason,
         outcomes.c.settled_at,
         outcomes.c.changed_at,
+        outcomes.c.generation,
+        outcomes.c.doubtful_since,
     )
     .where(IS_DEAD)
     .order_by(outcomes.c.partition, outcomes.c.number)

@@ -41,15 +41,6 @@ class PendingRow(NamedTuple):
     caller: str
 
 
-class Resolution(NamedTuple):
-    """What somebody found out about an order in doubt: ``paid``, ``declined`` or ``free``."""
-
-    order_id: str
-    status: str
-    reference: str | None
-    reason: str | None
-
-
 @dataclass
 class Taking:
     """What one commit writes for a partition.
@@ -81,19 +72,6 @@ def read_held(connection: sa.Connection, partition: int) -> tuple[Cursor, list[P
     """Read a partition that is held: its cursor and head, and the rows in their order."""
     rows = connection.execute(_ROWS, {"of": partition})
     return peek(connection, partition), [PendingRow(*row) for row in rows]
-
-
-def read_resolutions(
-    ledger: Ledger, connection: sa.Connection, order_ids: Sequence[str]
-) -> dict[str, Resolution]:
-    """Look up what was found out about some orders."""
-    if not order_ids:
-        return {}
-    columns = tuple(resolutions.c[name] for name in Resolution._fields)
-    query = ledger.database.select_any(columns, resolutions.c.order_id)
-    values = ledger.database.backend.bind_list(list(order_ids))
-    found = [Resolution(*row) for row in connection.execute(query, {"values": values})]
-    return {each.order_id: each for each in found}
 
 
 def write_pending(ledger: Ledger, hold: Hold, takings: Sequence[Taking]) -> None:

@@ -120,6 +120,7 @@ class Settlement:
         retry_at: When that one is due again.
         reason: Why it failed.
         failed: The attempt that failed, for that order's story.
+        resolved: The orders whose resolutions have done their work.
     """
 
     before: Cursor
@@ -131,6 +132,7 @@ class Settlement:
     retry_at: int | None = None
     reason: str | None = None
     failed: Failed | None = None
+    resolved: list[str] = field(default_factory=list)
 
     @property
     def number(self) -> int:

@@ -111,6 +111,8 @@ def _entry(
         "body": body,
         "run_id": old.run_id,
         "attempts": letter.attempts,
+        # Its last key is of no use any more: it was answered, or somebody has found out.
+        "generation": 0 if letter.generation is None else letter.generation + 1,
     }
 
 

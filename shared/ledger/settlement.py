@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from shared import clock
 from shared.ledger.cursors import peek
-from shared.ledger.database.tables import cursors
+from shared.ledger.database.tables import cursors, resolutions
 from shared.ledger.postings import postings
 from shared.texts import legible
 
@@ -40,6 +40,9 @@ def write(ledger: Ledger, settlement: Settlement) -> bool:
             return False
         for insert, columns, rows in inserts:
             ledger.database.backend.write_rows(connection, insert, columns, rows)
+        if settlement.resolved:
+            gone = [(order_id,) for order_id in settlement.resolved]
+            ledger.database.backend.delete_rows(connection, resolutions, ("order_id",), gone)
     return True
 
 

@@ -10,7 +10,7 @@ from tests.support.server import BEARER, NDJSON, Server, problem_of
 
 KINDS = (
     *("malformed-request", "unauthorized", "foreign-host", "foreign-origin", "not-found"),
-    *("unknown-order", "unknown-worker", "method-not-allowed", "conflict", "not-dead"),
+    *("unknown-order", "unknown-worker", "method-not-allowed", "conflict", "not-dead", "in-doubt"),
     *("generating", "too-large", "not-json", "invalid-order", "invalid-request", "full"),
     *("internal-error", "ledger-unavailable", "queue-unavailable", "head-too-large"),
     *("too-many-listeners", "too-many-proofs", "too-many-connections", "too-slow", "stopping"),

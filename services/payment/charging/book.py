@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from shared.ledger.cursors import Cursor
-    from shared.ledger.pending import Resolution
+    from shared.ledger.resolutions import Resolution
     from shared.ledger.taking import Taken
 
 KEPT_BALANCES = 1000

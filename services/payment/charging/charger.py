@@ -30,7 +30,8 @@ from shared import clock
 from shared.errors import LedgerUnavailable
 from shared.ledger.accounts import balances, customer_account
 from shared.ledger.database.hold import Hold
-from shared.ledger.pending import read_held, read_resolutions, write_pending
+from shared.ledger.pending import read_held, write_pending
+from shared.ledger.resolutions import read_resolutions
 from shared.ledger.taking import take_after, take_again
 from shared.logs import Logger
 from shared.metrics import Meter
@@ -47,7 +48,8 @@ if TYPE_CHECKING:
     from services.payment.outside import OutsideGateway
     from shared.ledger.cursors import Cursor
     from shared.ledger.ledger import Ledger
-    from shared.ledger.pending import PendingRow, Resolution
+    from shared.ledger.pending import PendingRow
+    from shared.ledger.resolutions import Resolution
     from shared.ledger.taking import Taken
     from shared.schema import Order
     from shared.settings import Settings

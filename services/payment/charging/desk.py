@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from services.payment.outside import OutsideGateway
     from shared.ledger.cursors import Cursor
     from shared.ledger.ledger import Ledger
-    from shared.ledger.pending import Resolution
+    from shared.ledger.resolutions import Resolution
     from shared.ledger.taking import Taken
     from shared.metrics import Meter
 

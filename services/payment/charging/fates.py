@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from services.payment.charging.book import Row
     from services.payment.outside import Traits
-    from shared.ledger.pending import Resolution
+    from shared.ledger.resolutions import Resolution
     from shared.schema import PaymentStatus
 
 ALONE_FROM = 3
