@@ -86,10 +86,12 @@ def answer(step, charge):
         case "underway":
             return UNDER_WAY
         case "exit":
+            Base().end("charge", charge)
             os._exit(7)
         case "leave":
             raise SystemExit(0)
         case "kill":
+            Base().end("charge", charge)
             os.kill(os.getpid(), signal.SIGKILL)
 
 

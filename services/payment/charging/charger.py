@@ -453,6 +453,7 @@ class Charger:
             self._is_in_trouble = True
             log.warning("ledger unavailable", error=str(error) or type(error).__name__)
         self._must_reread = True
+        self._survey.give_grace()
 
     async def _read_again(self) -> None:
         """After trouble nothing is certain but the ledger: hold what is known against it."""

@@ -24,6 +24,9 @@ SHARED_SECONDS = 0.05
 
 COUNT_SECONDS = 1.0
 
+GRACE_SECONDS = 2.0
+"""After an outage of the database nobody takes what another had, for so long: it comes back."""
+
 
 class Survey:
     """Looks at all partitions now and then.
@@ -38,7 +41,7 @@ class Survey:
         self._told: set[int] = set()
         self._positions: dict[int, Position] = {}
         self._workers = 1
-        self._looked_at = self._counted_at = self._tried_at = 0.0
+        self._looked_at = self._counted_at = self._tried_at = self._grace_until = 0.0
 
     def is_due(self, *, is_holding: bool) -> bool:
         """Whether to look again."""
@@ -53,6 +56,10 @@ class Survey:
             self._counted_at = now
             self._workers = max(1, len(present(connection)))
 
+    def give_grace(self) -> None:
+        """Leave all others what they had, for a while."""
+        self._grace_until = time.monotonic() + GRACE_SECONDS
+
     def head(self, partition: int) -> int:
         """The last number of a partition that was seen."""
         position = self._positions.get(partition)
@@ -63,6 +70,8 @@ class Survey:
         self._told |= hinted
         wanted = {each for each in hinted if each not in held}
         now = time.monotonic()
+        if now < self._grace_until:
+            return set()
         if now - self._tried_at > AGAIN_SECONDS:
             self._tried_at = now
             wanted |= {

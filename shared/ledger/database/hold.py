@@ -10,6 +10,8 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from sqlalchemy.exc import DBAPIError
+
 from shared.errors import LedgerUnavailable
 
 if TYPE_CHECKING:
@@ -104,8 +106,14 @@ class Hold:
         try:
             with self._database.translating():
                 yield
-        except LedgerUnavailable:
-            if self._locks is None or self._locks.are_lost:
+        except (LedgerUnavailable, DBAPIError) as error:
+            is_lost = self._locks is None or self._locks.are_lost
+            if is_lost:
                 self.close()
+            if is_lost and isinstance(error, DBAPIError):
+                # Whatever it says of what was written: nobody was there to refuse it.
+                raise LedgerUnavailable(
+                    f"ledger {self._database.name} has ended the session"
+                ) from None
             raise
         self.answered_at = time.monotonic()

@@ -7,9 +7,12 @@ session, so who has lost the locks has lost the way to write.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
+import psycopg
+import sqlalchemy as sa
 from typing_extensions import override
 
 from shared.errors import ConfigurationError
@@ -17,8 +20,6 @@ from shared.ledger.database.backend import Locks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import sqlalchemy as sa
 
 IDLE_SECONDS = 3
 """How long a session may be silent before the server ends it."""
@@ -59,8 +60,10 @@ class SessionLocks(Locks):
     @property
     @override
     def are_lost(self) -> bool:
+        if self.connection.closed or self.connection.invalidated:
+            return True
         driver: Any = self.connection.connection.dbapi_connection
-        return self.connection.invalidated or self.connection.closed or bool(driver.closed)
+        return driver is None or bool(driver.closed)
 
     @override
     def take(self, partitions: Sequence[int]) -> list[int]:
@@ -76,7 +79,10 @@ class SessionLocks(Locks):
 
     @override
     def close(self) -> None:
-        self.connection.close()
+        with suppress(sa.exc.SQLAlchemyError, psycopg.Error):
+            if self.are_lost and not self.connection.closed:
+                self.connection.invalidate()  # there is nothing to be rolled back
+            self.connection.close()
 
     def _ask(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:  # noqa: ANN401
         # Past SQLAlchemy, which would begin a transaction.
