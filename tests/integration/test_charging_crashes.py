@@ -140,10 +140,13 @@ def test_a_frozen_worker_that_wakes_writes_nothing_of_what_others_have(
 
 
 @pytest.mark.long
-def test_a_database_that_goes_and_comes_back_costs_no_order_a_second_call(
+def test_a_database_that_goes_and_comes_back_costs_hardly_a_call_and_no_attempt(
     tmp_path: Path, own_postgres: PostgresServer, redis_server: Redis
 ) -> None:
-    """Calls go on meanwhile; whoever finds its own rows goes on with what it knows."""
+    """Calls go on meanwhile; whoever finds its own rows goes on with what it knows.
+
+    A worker that is not run for seconds comes too late for its own: those are asked for again.
+    """
     scaled = Scaled(tmp_path, ledger_url=own_postgres.new_database(), redis_url=redis_server.url)
     try:
         script(scaled, latency=0.2)
@@ -156,7 +159,9 @@ def test_a_database_that_goes_and_comes_back_costs_no_order_a_second_call(
         scaled.until_settled(600)
         scaled.stop(paying)
         assert len(scaled.assert_serial().status) == 600
-        assert len(asked(scaled)) == 600
+        calls = asked(scaled)
+        assert len(calls) < 700
+        assert len({call.key for call in calls}) == 600
         assert scaled.count("SELECT count(*) FROM outcomes WHERE attempts <> 1") == 0
     finally:
         scaled.close()
