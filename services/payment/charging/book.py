@@ -192,6 +192,8 @@ class HeldPartition:
         cursor: As the ledger has it.
         head: The journal's last number, as far as is known.
         taken_to: Where the cursor is to go.
+        read: Orders that follow, read and not taken up; an entry is read as a whole.
+        found: What somebody has found out about some of those.
         rows: By number, ascending.
         customers: Each one's orders, in their order.
         balances: Of the customers whose orders are here.
@@ -210,6 +212,8 @@ class HeldPartition:
         self.cursor = cursor
         self.head = cursor.head
         self.taken_to = cursor.number
+        self.read: deque[Taken] = deque()
+        self.found: dict[str, Resolution] = {}
         self.rows: dict[int, Row] = {}
         self.customers: dict[str, deque[Row]] = {}
         self.balances: Money = {}
@@ -227,6 +231,11 @@ class HeldPartition:
         self.gone: list[int] = []
         self.resolved: list[str] = []
         self.accepted_at: list[int] = []
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether there are orders to be taken up."""
+        return self.taken_to < self.head
 
     @property
     def is_done(self) -> bool:

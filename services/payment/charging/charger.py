@@ -294,6 +294,7 @@ class Charger:
             raise
         self._take_in(found)
         desk = self._desk
+        desk.take_up()
         desk.promote()
         batch = gather(desk.partitions.values(), self._caller)
         if batch.parts:
@@ -301,7 +302,7 @@ class Charger:
         desk.start()
         await self._let_go()
         self._is_in_trouble = False
-        if desk.wanted and any(each.taken_to < each.head for each in desk.partitions.values()):
+        if desk.wanted and any(each.is_behind for each in desk.partitions.values()):
             self._rouse()
 
     async def _beside(self, function: Callable[..., T], *arguments: object) -> T:
@@ -322,12 +323,12 @@ class Charger:
         behind = [
             each
             for each in desk.partitions.values()
-            if each.taken_to < each.head and not each.is_leaving
+            if each.is_behind and not each.read and not each.is_leaving
         ]
         following = []
-        if behind and (wanted := desk.wanted):
-            share = min(self._settings.batch_size, -(-wanted // len(behind)))
-            following = [(each.number, each.taken_to, share, each.head) for each in behind]
+        if behind and desk.wanted:
+            most = self._settings.batch_size
+            following = [(each.number, each.taken_to, most, each.head) for each in behind]
         return Plan(taking, following, unread, asked)
 
     def _read(self, plan: Plan) -> Found:
@@ -387,7 +388,11 @@ class Charger:
         for row, taken in found.again:
             desk.has_read(row, taken)
         for number, orders in found.following.items():
-            desk.take_up(desk.partitions[number], orders)
+            partition = desk.partitions[number]
+            partition.read.extend(orders)
+            retried = [each.order.order_id for each in orders if each.attempts]
+            known = found.resolutions.keys() & retried
+            partition.found |= {name: found.resolutions[name] for name in known}
         if found.resolutions:
             self._resolve(found.resolutions)
         leaving = self._survey.to_leave(desk.partitions)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import time
 from collections import deque
-from itertools import count
+from itertools import count, islice
 from typing import TYPE_CHECKING
 
 from services.payment.charging.book import Call, HeldPartition, Place, Purpose, Row
@@ -39,6 +39,9 @@ FRESH_SECONDS = 2.0
 
 LEAST_AHEAD = 16
 """Orders that are written before there is a slot for them, so that no slot waits for a commit."""
+
+CHAINED = 8
+"""Most orders of a customer that are written ahead, behind the one that is called."""
 
 BODY_BYTES = 8 * 2**20
 """How many bytes of orders are kept that wait for others; the rest is read again."""
@@ -159,9 +162,20 @@ class Desk:
             self._suspect = None
         self.unread = [row for row in self.unread if row.place is not Place.DONE]
 
-    def take_up(self, partition: HeldPartition, found: Iterable[Taken]) -> None:
-        """Take orders up that follow those which are."""
-        for taken in found:
+    def take_up(self) -> None:
+        """Take up as many orders as are wanted of those that are read, fairly."""
+        wanted = self.wanted
+        queues = [each for each in self.partitions.values() if each.read and not each.is_leaving]
+        while queues and wanted > 0:
+            share = -(-wanted // len(queues))
+            for partition in queues:
+                wanted -= self._take_up(partition, min(share, wanted))
+            queues = [each for each in queues if each.read]
+
+    def _take_up(self, partition: HeldPartition, most: int) -> int:
+        count = min(most, len(partition.read))
+        for _ in range(count):
+            taken = partition.read.popleft()
             order = taken.order
             row = Row(
                 partition,
@@ -183,6 +197,7 @@ class Desk:
                 taken,
             )
             row.is_new = True
+            row.resolution = partition.found.pop(order.order_id, None)
             partition.taken_to = taken.number
             partition.changed[row.number] = row
             self._bytes += taken.size
@@ -190,6 +205,7 @@ class Desk:
                 self.advance(row)
             elif self._bytes > BODY_BYTES:
                 self._forget_body(row)
+        return count
 
     def has_read(self, row: Row, taken: Taken) -> None:
         """Note that an order was read again."""
@@ -244,14 +260,16 @@ class Desk:
         elif self._suspects:
             self._promote_suspect()
             return
+        promoted: list[Row] = []
         for row in self._take_eligible(room):
             if row.due > time.monotonic() or row.resolution is not None:
                 self.advance(row)
                 continue
             row.place = Place.PROMOTED
             self._call_soon(row)
+            promoted.append(row)
         if self._ahead and self.breaker.may_call():
-            self._chain()
+            self._chain([*promoted, *self._startable, *self.calls.rows()])
 
     def _promote_suspect(self) -> None:
         """Have an order called alone that may be what ends workers: nobody else is at risk then."""
@@ -271,16 +289,17 @@ class Desk:
             row.key_since = row.key_since or clock.now_us()
         row.partition.changed[row.number] = row
 
-    def _chain(self) -> None:
-        """Have the orders written that follow those which are out, for the same customers."""
-        for first in self.calls.rows():
-            if self._chained >= self._ahead:
-                return
+    def _chain(self, firsts: Iterable[Row]) -> None:
+        """Have the orders written that follow those which are about to be called, or are."""
+        for first in firsts:
             queue = first.partition.customers.get(first.customer_id)
             if queue is None or len(queue) < 2 or first.partition.is_leaving:  # noqa: PLR2004
                 continue
-            row = queue[1]
-            if row.state == "queued" and row.taken is not None:
+            for row in islice(queue, 1, 1 + CHAINED):
+                if self._chained >= self._ahead:
+                    return
+                if row.state != "queued" or row.taken is None:
+                    break
                 self._chained += 1
                 row.is_chained = True
                 self._call_soon(row)
@@ -419,6 +438,7 @@ class Desk:
                 call.task.cancel()  # it was given up, and its answer is of no use any more
         elif row.late is call:
             self._hear_late(row, call, verdict)
+        self.start()
         self._wake()
 
     def _count(self, call: Call, verdict: Verdict) -> None:
