@@ -92,6 +92,19 @@ def test_an_order_that_always_ends_its_worker_is_dead_and_takes_nobody_with_it(
 
 
 @pytest.mark.long
+def test_a_worker_whose_calls_hang_in_threads_makes_way(orderly: Orderly) -> None:
+    """No thread can be ended but by its process, and who looks up has to know that it has ended."""
+    script(orderly, "ThreadedSeen")
+    orderly.environment |= {"GATEWAY_TIMEOUT": "0.5", "PAYMENT_WORKERS": "1"}
+    orders = [("a.hang.free", "ada"), ("next", "ada"), ("b", "bob")]
+    running = orderly.start("run", orders_file(orderly.folder, orders), "--json")
+    ended = finish(running)
+    assert (ended.json["paid"], ended.json["verified"]) == (3, True), ended.err
+    assert "the worker makes way for another one" in ended.err
+    assert generations(orderly, "a.hang.free") == "0?1"
+
+
+@pytest.mark.long
 def test_workers_are_killed_again_and_again(either: Orderly) -> None:
     script(either, latency=0.05)
     orders = [(f"o{number}.poor.poor.poor", f"c{number % 100}") for number in range(4000)]

@@ -8,31 +8,30 @@ on, and answers wait for the next turn.
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy.exc import DBAPIError
 
 from services.payment.charging.desk import Desk
-from services.payment.charging.survey import Survey
+from services.payment.charging.ledger_side import Found, LedgerSide, Plan
 from services.payment.charging.writing import (
     Batch,
     gather,
     has_written,
+    is_as_known,
     restore,
     was_written,
     write_what_can_be,
 )
 from shared import clock
 from shared.errors import LedgerUnavailable
-from shared.ledger.accounts import balances, customer_account
-from shared.ledger.database.hold import Hold
-from shared.ledger.pending import read_held, write_pending
-from shared.ledger.resolutions import read_resolutions
-from shared.ledger.taking import take_after, take_again
+from shared.ledger.pending import write_pending
 from shared.logs import Logger
 from shared.metrics import Meter
 from shared.resilience import Mishaps
@@ -40,63 +39,27 @@ from shared.resilience import Mishaps
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import sqlalchemy as sa
-
-    from services.payment.charging.book import HeldPartition, Money, Row
-    from services.payment.charging.writing import Part, State
+    from services.payment.charging.writing import Part
     from services.payment.heartbeat import Heartbeat
     from services.payment.outside import OutsideGateway
-    from shared.ledger.cursors import Cursor
     from shared.ledger.ledger import Ledger
-    from shared.ledger.pending import PendingRow
     from shared.ledger.resolutions import Resolution
-    from shared.ledger.taking import Taken
-    from shared.schema import Order
     from shared.settings import Settings
 
 TICK_SECONDS = 0.05
 TURN_SECONDS = 0.01
 """The least time between two commits: so answers share them."""
 
-KEEP_SECONDS = 1.0
-"""How often the database hears of a holder that has nothing to write."""
-
 RESOLVE_SECONDS = 1.0
-STUCK_SECONDS = 60.0
-"""A worker with a thread that hangs for longer makes way for another one."""
+STUCK_SECONDS = 5.0
+STUCK_TIMES = 3
+"""A worker with a thread that hangs for so many time-outs, and seconds, makes way for another."""
 
 OUTAGES = (LedgerUnavailable, OSError, MemoryError)
 
 T = TypeVar("T")
 
 log = Logger("charging")
-
-
-class Plan(NamedTuple):
-    """What a turn is to read.
-
-    Attributes:
-        taking: Partitions to take, if nobody has them.
-        following: For each partition that is held, after which number to read, how many orders,
-            and up to which head.
-        unread: Orders to read again.
-        asked: Orders that somebody may have found something out about.
-    """
-
-    taking: set[int]
-    following: list[tuple[int, int, int, int]]
-    unread: list[Row]
-    asked: list[str]
-
-
-class Found(NamedTuple):
-    """What a turn has read."""
-
-    held: list[tuple[Cursor, list[PendingRow]]]
-    following: dict[int, list[Taken]]
-    again: list[tuple[Row, Taken]]
-    resolutions: dict[str, Resolution]
-    balances: dict[int, Money]
 
 
 class Charger:
@@ -130,8 +93,8 @@ class Charger:
         self._heartbeat = heartbeat
         self._meter = meter or Meter()
         self._caller = secrets.token_hex(8)
-        self._hold = Hold(ledger.database)
-        self._survey = Survey(shares=shares)
+        self._side = LedgerSide(ledger, shares=shares)
+        self._hold, self._survey = self._side.hold, self._side.survey
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="charging-ledger")
         self._mishaps = Mishaps(log, "charging failed")
         self._hinted: set[int] = set()
@@ -140,14 +103,14 @@ class Charger:
         self._unsure = Batch()
         self._must_reread = False
         self._closing_at: float | None = None
-        self._kept_at = self._resolved_at = self._turned_at = 0.0
+        self._resolved_at = self._turned_at = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wake: asyncio.Event | None = None
         self._is_up = threading.Event()
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="charging", daemon=True)
         self._desk: Desk
-        self.is_stuck = False
+        self._makes_way = False
 
     def start(self) -> None:
         """Begin; return when the gateway is made.
@@ -227,15 +190,22 @@ class Charger:
             await self._desk.calls.close()
             self._hold.close()
             self._writer.shutdown(wait=False)
+            if self._makes_way:
+                sys.stderr.flush()
+                os._exit(0)  # no thread can be ended by itself
 
     async def _tick(self) -> None:
         """Show that the loop turns, and do what is due."""
         mishaps = Mishaps(log, "calls failed")
+        patience = max(STUCK_SECONDS, STUCK_TIMES * self._settings.gateway_timeout)
         while True:
             self._heartbeat.calling(self._desk.calls.out, is_away=self._desk.breaker.is_open)
             with mishaps.survived():
                 self._desk.look()
-                self.is_stuck = self._desk.calls.stuck_for > STUCK_SECONDS
+                if self._desk.calls.stuck_for > patience and not self._closing_at:
+                    log.warning("a call hangs: the worker makes way for another one")
+                    self._makes_way = True
+                    self._begin_to_close()
                 if self._is_turn_due():
                     self._rouse()
             await asyncio.sleep(TICK_SECONDS)
@@ -272,13 +242,7 @@ class Charger:
         self._wake.clear()
 
     def _is_turn_due(self) -> bool:
-        now = time.monotonic()
-        return (
-            self._must_reread
-            or now - self._kept_at > KEEP_SECONDS
-            or self._survey.is_due(is_holding=bool(self._hold.held))
-            or bool(self._closing_at)
-        )
+        return self._must_reread or self._side.is_due or bool(self._closing_at)
 
     # Turns
 
@@ -288,7 +252,7 @@ class Charger:
             await self._read_again()
         plan = self._plan()
         try:
-            found = await self._beside(self._read, plan)
+            found = await self._beside(self._side.read, plan, self._desk.partitions)
         except BaseException:
             self._desk.unread += plan.unread
             raise
@@ -330,47 +294,6 @@ class Charger:
             most = self._settings.batch_size
             following = [(each.number, each.taken_to, most, each.head) for each in behind]
         return Plan(taking, following, unread, asked)
-
-    def _read(self, plan: Plan) -> Found:
-        """Read all of it, in the ledger's thread."""
-        now = time.monotonic()
-        if now - self._kept_at > KEEP_SECONDS:
-            self._kept_at = now
-            self._hold.keep()
-        taken = self._hold.take(plan.taking)
-        database = self._ledger.database
-        with database.read() as connection:
-            self._survey.look(connection)
-            held = [read_held(connection, partition) for partition in sorted(taken)]
-            following = {
-                partition: take_after(connection, partition, number, most, head)
-                for partition, number, most, head in plan.following
-            }
-            again = [
-                (row, take_again(connection, row.partition.number, row.number))
-                for row in plan.unread
-            ]
-            fresh = [each for found in following.values() for each in found if each.attempts]
-            asked = [*plan.asked, *(each.order.order_id for each in fresh)]
-            resolutions = read_resolutions(self._ledger, connection, asked)
-            orders = {number: [each.order for each in found] for number, found in following.items()}
-            for row, found in again:
-                orders.setdefault(row.partition.number, []).append(found.order)
-            balances = {
-                number: self._balances(connection, number, theirs)
-                for number, theirs in orders.items()
-            }
-        return Found(held, following, again, resolutions, balances)
-
-    def _balances(self, connection: sa.Connection, number: int, orders: list[Order]) -> Money:
-        """Read what the customers of orders have who are not known yet."""
-        partition = self._desk.partitions[number]
-        names = {customer_account(each.customer_id, each.currency) for each in orders}
-        names -= partition.balances.keys()
-        if not names:
-            return {}
-        found = balances(self._ledger, connection, number, names)
-        return {name: found.get(name) for name in names}
 
     def _take_in(self, found: Found) -> None:
         desk = self._desk
@@ -464,7 +387,7 @@ class Charger:
         """After trouble nothing is certain but the ledger: hold what is known against it."""
         desk = self._desk
         known = dict(desk.partitions)
-        taken, states = await self._beside(self._take_again, set(known))
+        taken, states = await self._beside(self._side.take_again, set(known))
         batch, self._unsure = self._unsure, Batch()
         for part in batch.parts:
             state = states.get(part.partition.number)
@@ -473,7 +396,7 @@ class Charger:
             else:
                 restore(part)
         for number, partition in known.items():
-            if number not in taken or not _is_as_known(partition, states[number]):
+            if number not in taken or not is_as_known(partition, states[number]):
                 log.warning("partition lost", partition=number)
                 desk.drop(partition)
                 if number in taken:
@@ -481,24 +404,3 @@ class Charger:
             else:
                 partition.head = max(partition.head, states[number][0].head)
         self._must_reread = False
-
-    def _take_again(self, wanted: set[int]) -> tuple[set[int], dict[int, State]]:
-        self._hold.take(wanted)
-        self._hold.let_go(self._hold.held - wanted)  # taken, and then not read
-        held = self._hold.held & wanted
-        with self._ledger.database.read() as connection:
-            return held, {number: read_held(connection, number) for number in held}
-
-
-def _is_as_known(partition: HeldPartition, state: State) -> bool:
-    """Whether nobody else has been at work on a partition since it was written last."""
-    cursor, rows = state
-    if cursor.number != partition.cursor.number:
-        return False
-    known: dict[int, str | None] = {
-        row.number: row.caller for row in partition.rows.values() if not row.is_new
-    }
-    known |= dict.fromkeys(partition.gone)
-    if {row.number for row in rows} != known.keys():
-        return False
-    return all(known[row.number] in {None, row.caller} for row in rows)

@@ -162,3 +162,17 @@ def _write_plainly(ledger: Ledger, hold: Hold, part: Part) -> bool:
         )
         return False
     return True
+
+
+def is_as_known(partition: HeldPartition, state: State) -> bool:
+    """Whether nobody else has been at work on a partition since it was written last."""
+    cursor, rows = state
+    if cursor.number != partition.cursor.number:
+        return False
+    known: dict[int, str | None] = {
+        row.number: row.caller for row in partition.rows.values() if not row.is_new
+    }
+    known |= dict.fromkeys(partition.gone)
+    if {row.number for row in rows} != known.keys():
+        return False
+    return all(known[row.number] in {None, row.caller} for row in rows)
