@@ -12,12 +12,14 @@ from playwright.sync_api import expect
 
 from tests.support.eventually import eventually
 from tests.support.ledgers import order
+from tests.support.scripted import orders_file, script
 from tests.support.server import TOKEN, Server, lines
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
     from tests.browser.conftest import Open
+    from tests.support.orderly import Orderly
     from tests.support.scaled import Scaled
 
 
@@ -123,6 +125,29 @@ def test_dead_letters_are_decided_about(stage: Server, open_page: Open) -> None:
     expect(page.locator("#said")).to_contain_text("open again")
     eventually(lambda: stage.client.get("/status").json()["dead"] < dead)
     expect(page.locator("#check")).to_have_attribute("data-ok", "yes")
+
+
+def test_a_letter_in_doubt_is_opened_by_who_has_looked(orderly: Orderly, open_page: Open) -> None:
+    script(orderly, "Blind")
+    names = ["a.doubt", "b.doubt", "c.refuse.paid"]
+    orderly.json("run", orders_file(orderly.folder, [(name, name[0]) for name in names]))
+    with closing(Server(orderly)) as server:
+        page = open_page(server.start(), may_lose=True)
+        letters = page.locator("#letters li")
+        expect(letters).to_have_count(3)
+        page.get_by_role("button", name="Retry all", exact=True).click()
+        page.get_by_role("button", name="Retry all of them").click()
+        expect(page.locator("#said")).to_have_text("1 dead letter open again; 2 in doubt left")
+        expect(letters).to_have_count(2)
+        page.get_by_role("button", name="a.doubt was not charged: retry it").click()
+        expect(page.locator("#said")).to_have_text("a.doubt is open again")
+        page.get_by_role("button", name="b.doubt was charged").click()
+        page.get_by_label("The backend's reference of the charge").last.fill("ch_42")
+        page.keyboard.press("Enter")
+        expect(page.locator("#said")).to_have_text("b.doubt is paid in its turn")
+        expect(letters).to_have_count(0)
+        eventually(lambda: server.client.get("/status").json()["paid"] == 3)
+        assert len(server.client.get("/orders/b.doubt").json()["transfers"]) == 1
 
 
 def test_the_search_finds_orders_and_customers_and_tells_a_story(

@@ -16,8 +16,10 @@ from services.http.live.json_members import members_of, object_of
 from services.http.live.latest import Latest
 from shared import clock
 from shared.errors import LedgerUnavailable, QueueUnavailable
+from shared.ledger.doubts import count_doubtful
 from shared.ledger.positions import read_positions
 from shared.ledger.totals import totals
+from shared.ledger.workers import is_gateway_away
 from shared.logs import Logger
 from shared.metrics import LATENCY_BOUNDS, Meter
 from shared.resilience import Mishaps
@@ -121,19 +123,25 @@ class Live:
                 positions = read_positions(connection)
                 found = totals(connection, positions)
                 stats = self._pipeline.worker_stats(connection)
+                in_doubt = count_doubtful(connection)
                 if is_watched:
                     self._lists.refresh(connection, positions, found)
         except LedgerUnavailable as error:
             trouble = said(error)
         else:
-            self._count(now, positions, found, stats)
+            self._count(now, positions, found, stats, in_doubt)
         flags = self._look_around(now, trouble)
         if is_watched or self._is_stopping.is_set():
             troubles = {"trouble": trouble, "queue_trouble": self._queue_trouble}
             self._send(now, {**flags, **troubles, **doing})
 
     def _count(
-        self, now: float, positions: list[Position], found: Totals, stats: WorkerStats | None
+        self,
+        now: float,
+        positions: list[Position],
+        found: Totals,
+        stats: WorkerStats | None,
+        in_doubt: int,
     ) -> None:
         entries = stats.entries if stats else []
         meter = stats.meter if stats else Meter()
@@ -152,6 +160,9 @@ class Live:
         self._counted = {
             **found.as_dict(),
             "queue": self._pipeline.depth,
+            "gateway_away": is_gateway_away(entries),
+            "calls_out": sum(entry.calls_out for entry in entries),
+            "in_doubt": in_doubt,
             "balanced": found.is_balanced,
             "partitions": [
                 {

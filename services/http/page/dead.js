@@ -10,7 +10,7 @@ const MOST = 50;
 const decided = new Set();
 
 /**
- * @param {(orderId: string, decision: "retry"|"discard") => Promise<boolean>} onDecide
+ * @param {(orderId: string, decision: string, reference?: string) => Promise<boolean>} onDecide
  * @param {() => Promise<void>} onRetryAll
  * @param {(orderId: string) => void} onOpen
  */
@@ -20,18 +20,36 @@ export function deadLetters(onDecide, onRetryAll, onOpen) {
 
   list.addEventListener("click", async (event) => {
     const button = event.target.closest("button");
-    const id = button?.closest("li").dataset.order;
-    if (!id) return;
+    const letter = button?.closest("li");
+    const id = letter?.dataset.order;
+    if (!id || button.type === "submit") return;
+    if (button.dataset.decision === "charged") return void askReference(letter);
     if (!button.dataset.decision) return void onOpen(id);
-    const place = [...list.children].indexOf(button.closest("li"));
-    if (await onDecide(id, button.dataset.decision)) {
-      decided.add(id);
-      draw();
-      // The keyboard stays where it was, on the next letter.
-      const next = list.children[Math.min(place, list.children.length - 1)];
-      $(`[data-decision=${button.dataset.decision}]`, next ?? all)?.focus();
-    }
+    await decide(letter, button.dataset.decision);
   });
+
+  list.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const letter = event.target.closest("li");
+    const reference = $("input", letter).value.trim();
+    if (reference) await decide(letter, "settle", reference);
+  });
+
+  async function decide(letter, decision, reference) {
+    const place = [...list.children].indexOf(letter);
+    if (!await onDecide(letter.dataset.order, decision, reference)) return;
+    decided.add(letter.dataset.order);
+    draw();
+    // The keyboard stays where it was, on the next letter.
+    const next = list.children[Math.min(place, list.children.length - 1)];
+    $(`[data-decision=${decision}]`, next ?? all)?.focus();
+  }
+
+  function askReference(letter) {
+    const form = $("form", letter);
+    form.hidden = !form.hidden;
+    if (!form.hidden) $("input", form).focus();
+  }
 
   const ask = el("button", { type: "button", class: "quiet", id: "retry-all" }, "Retry all");
   const yes = el("button", { type: "button" });
@@ -80,6 +98,10 @@ export function deadLetters(onDecide, onRetryAll, onOpen) {
 }
 
 function fill(node, letter) {
+  if (node.dataset.order !== letter.order_id) {
+    $("form", node).hidden = true;
+    $("input", node).value = "";
+  }
   node.dataset.order = letter.order_id;
   const [head, reason, foot] = node.children;
   showId(head.children[0], letter.order_id);
@@ -87,10 +109,15 @@ function fill(node, letter) {
   say(head.children[1], money(letter.amount, letter.currency));
   say(reason, letter.reason ?? "no reason given");
   mark(reason, "title", letter.reason);
-  const [when, retry, discard] = foot.children;
+  const [when, charged, retry, discard] = foot.children;
   say(when, `${number(letter.attempts)} attempt${letter.attempts === 1 ? "" : "s"}, ${time(letter.settled_at)}`);
   mark(when, "title", timeTitle(letter.settled_at));
-  mark(retry, "aria-label", `Retry ${letter.order_id}`);
+  // One that may be charged is opened by who has looked at the backend, and says what is there.
+  charged.hidden = !letter.in_doubt;
+  mark(charged, "aria-label", `${letter.order_id} was charged`);
+  say(retry, letter.in_doubt ? "Not charged" : "Retry");
+  mark(retry, "data-decision", letter.in_doubt ? "uncharged" : "retry");
+  mark(retry, "aria-label", letter.in_doubt ? `${letter.order_id} was not charged: retry it` : `Retry ${letter.order_id}`);
   mark(discard, "aria-label", `Discard ${letter.order_id}`);
 }
 
@@ -99,5 +126,8 @@ function make() {
   return el("li", {},
     el("p", { class: "head" }, idButton(), el("span", { class: "n" })),
     el("p", { class: "reason" }),
-    el("p", { class: "foot" }, el("span"), button("retry", "Retry"), button("discard", "Discard")));
+    el("p", { class: "foot" }, el("span"), button("charged", "Charged"), button("retry", "Retry"), button("discard", "Discard")),
+    el("form", { hidden: "" },
+      el("input", { "aria-label": "The backend's reference of the charge", placeholder: "The backend's reference", maxlength: "200", autocomplete: "off" }),
+      el("button", { type: "submit", class: "small" }, "Have it paid")));
 }

@@ -65,17 +65,24 @@ function problem() {
     ? "The service does not answer yet. See that orderly serve runs; this page goes on trying." : "";
   if (last?.trouble) return `The ledger cannot be read: ${last.trouble}. What was accepted is safe; see to its database.${since}`;
   if (last?.cut_off) return `Redis is away: ${last.queue_trouble}. Orders are accepted, and settled when it is back.`;
+  if (last?.gateway_away) return "The gateway is away. Orders are accepted, and paid when it is back; nothing is counted against them.";
   if (last?.paused) return "The consumers are paused. Orders are accepted and wait in the journal.";
   return "";
 }
 
-function decide(orderId, decision) {
-  const words = { retry: `${orderId} is open again`, discard: `${orderId} is marked as dealt with` };
-  return act("POST", `orders/${encodeURIComponent(orderId)}/${decision}`, undefined, () => words[decision]);
+function decide(orderId, decision, reference = "") {
+  const [path, words] = {
+    retry: ["retry", "is open again"],
+    uncharged: ["retry?not_charged=true", "is open again"],
+    settle: [`settle?charged=${encodeURIComponent(reference)}`, "is paid in its turn"],
+    discard: ["discard", "is marked as dealt with"],
+  }[decision];
+  return act("POST", `orders/${encodeURIComponent(orderId)}/${path}`, undefined, () => `${orderId} ${words}`);
 }
 
 async function retryAll() {
-  await act("POST", "dead/retry", undefined, (answer) => `${plural(answer.retried, "dead letter")} open again`);
+  await act("POST", "dead/retry", undefined, ({ retried, in_doubt: doubts }) =>
+    `${plural(retried, "dead letter")} open again${doubts ? `; ${doubts} in doubt left` : ""}`);
 }
 
 for (const dialog of document.querySelectorAll("dialog")) {
