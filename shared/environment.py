@@ -16,12 +16,17 @@ from pydantic import SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.errors import ConfigurationError
+from shared.gateway_urls import mask_userinfo
 from shared.passwords import mask_password, read_password, with_password
 from shared.redis_urls import parse_redis_url
 from shared.settings import Settings, check_token
 
 _ALIKE = 0.84
 """How much two names have in common, of 1, so that one is taken for a slip in the other."""
+
+
+# In those URLs a token may stand before the host, without a colon to tell it by.
+_BACKENDS = {"PAYMENT_GATEWAY", "BANK_URL"}
 
 
 class _Environment(Settings, BaseSettings):
@@ -58,6 +63,8 @@ def load_settings(**overrides: object) -> Settings:
         secret["redis_url"] = with_password(settings.redis_url, password)
     if settings.api_token_file:
         secret["api_token"] = _token_of(settings)
+    if settings.gateway_url and settings.gateway_token_file:
+        _token_in("GATEWAY_TOKEN_FILE", settings.gateway_token_file)  # it is read when it is used
     if not secret:
         return settings
     filled = settings.model_copy(update=secret)
@@ -98,10 +105,14 @@ def _token_of(settings: Settings) -> SecretStr:
     path = settings.api_token_file
     if settings.api_token.get_secret_value():
         raise ConfigurationError(f"API_TOKEN_FILE={path!r} and API_TOKEN are both set; unset one")
+    return _token_in("API_TOKEN_FILE", path)
+
+
+def _token_in(variable: str, path: str) -> SecretStr:
     try:
-        return check_token(SecretStr(_content("API_TOKEN_FILE", path)))
+        return check_token(SecretStr(_content(variable, path)))
     except ValueError as error:
-        raise ConfigurationError(f"API_TOKEN_FILE={path!r} {error}") from None
+        raise ConfigurationError(f"{variable}={path!r} {error}") from None
 
 
 def _content(variable: str, path: str) -> str:
@@ -115,7 +126,9 @@ def _content(variable: str, path: str) -> str:
 def _complaint(detail: Any) -> str:  # noqa: ANN401  pydantic's own TypedDict is looser still
     name = str(detail["loc"][0]).upper()
     given = detail["input"]
-    value = repr(mask_password(given) if isinstance(given, str) else given)
+    if isinstance(given, str):
+        given = (mask_userinfo if name in _BACKENDS else mask_password)(given)
+    value = repr(given)
     if detail["type"] == "literal_error":
         choices = " or ".join(re.findall(r"'(\w+)'", detail["ctx"]["expected"]))
         return f"{name}={value} is not known; choose {choices}"

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from shared.gateway_urls import FORMS, parse_gateway_url
 from shared.passwords import escape_password
 from shared.redis_urls import parse_redis_url
 
@@ -73,8 +74,12 @@ def _redis_url(value: str) -> str:
 
 
 def _gateway(value: str) -> str:
-    if value != "ledger" and not re.fullmatch(r"[\w.]+:[\w.]+", value):
-        raise ValueError("must be ledger, or module:attribute of a gateway of your own")
+    if "://" in value:
+        return parse_gateway_url(value)
+    if value not in {"ledger", "bank"} and not re.fullmatch(r"[\w.]+:[\w.]+", value):
+        raise ValueError(
+            f"must be ledger, bank, a URL like {FORMS}, or module:attribute of one of your own"
+        )
     return value
 
 
@@ -183,8 +188,19 @@ class Settings(BaseModel):
         Field(ge=0, le=10**15, description="minor units on a new account; fixed with the ledger"),
     ] = 100_000
     payment_gateway: Annotated[
-        str, AfterValidator(_gateway), Field(description="ledger, or module:attribute of your own")
+        str,
+        AfterValidator(_gateway),
+        Field(description="ledger, bank, a backend's URL, or module:attribute of your own"),
     ] = "ledger"
+    gateway_token_file: Annotated[
+        str, Field(description="a file with the token for a gateway over HTTP")
+    ] = ""
+    gateway_ca_file: Annotated[
+        str, Field(description="certificates that a gateway's over HTTPS is held against")
+    ] = ""
+    bank_url: Annotated[
+        str, AfterValidator(parse_gateway_url), Field(description="where PAYMENT_GATEWAY=bank is")
+    ] = "http://127.0.0.1:8100"
     gateway_faults: Annotated[
         str, AfterValidator(_faults), Field(description="transient=SHARE,permanent=SHARE,seed=N")
     ] = ""
@@ -224,6 +240,13 @@ class Settings(BaseModel):
     log_format: Annotated[
         Literal["auto", "json", "console"], Field(description="auto: console on a terminal")
     ] = "auto"
+
+    @property
+    def gateway_url(self) -> str | None:
+        """Where the gateway is called over HTTP, if it is."""
+        if self.payment_gateway == "bank":
+            return self.bank_url
+        return self.payment_gateway if "://" in self.payment_gateway else None
 
     def given(self, name: str) -> bool:
         """Whether the setting was set at all, rather than left to its default."""

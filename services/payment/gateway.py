@@ -22,7 +22,7 @@ becomes of an order in doubt follows from what the gateway declares, as attribut
 - ``settles_within``: seconds after which a look-up sees every charge; a minute if it does not say
 - ``concurrent = True``: it may be called for several customers at once
 - ``ping()``: asks whether it is there, and charges nothing
-- ``charges(after)``: its book, for ``orderly reconcile``
+- ``charges(after)``: its book as an iterator of ``BookedCharge``, for ``orderly reconcile``
 
 One that declares nothing is called for one order at a time, and never twice for one: what is in
 doubt is dead until somebody looks. A plain function is called in threads, and a class instantiated
@@ -33,7 +33,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from shared.schema import Order
@@ -81,6 +81,30 @@ class Declined:
 
 
 PAID: Final = Paid()
+
+
+class BookedCharge(NamedTuple):
+    """A charge as the backend's book has it, whoever asked for it.
+
+    Attributes:
+        id: What the backend calls it.
+        key: The key that it was asked for under.
+        reference: The order's id.
+        account: Whose money: the ledger's name of the customer's account.
+        amount: Minor units of the currency.
+        currency: The order's.
+        status: ``paid`` or ``declined``.
+        reason: Why it was declined.
+    """
+
+    id: str
+    key: str
+    reference: str
+    account: str
+    amount: int
+    currency: str
+    status: str
+    reason: str | None
 
 
 class Uncharged(Enum):

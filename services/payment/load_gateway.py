@@ -1,4 +1,4 @@
-"""The gateway that ``PAYMENT_GATEWAY`` names: the ledger's, or one from a module of one's own."""
+"""The gateway that ``PAYMENT_GATEWAY`` names: the ledger's, one over HTTP, or one of one's own."""
 
 from __future__ import annotations
 
@@ -36,6 +36,10 @@ def load_gateway(settings: Settings) -> Gateway | OutsideGateway:
     faults = None
     if shares["transient"] or shares["permanent"]:
         faults = Faults(shares["transient"], shares["permanent"], int(shares["seed"]))
+    if settings.gateway_url is not None:
+        from services.payment.http_loading import over_http  # noqa: PLC0415  few have need of it
+
+        return over_http(settings, settings.gateway_url)._replace(faults=faults)
     if settings.payment_gateway != "ledger":
         return _import_gateway(settings.payment_gateway)._replace(faults=faults)
     return LedgerGateway() if faults is None else FaultyGateway(LedgerGateway(), faults)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.certificates import Authority
 from tests.support.needs import needed
 from tests.support.orderly import assert_one_line
 from tests.support.scaled import Scaled, write_orders
@@ -20,39 +20,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.support.servers.postgres_server import Postgres
-
-NAMES = "subjectAltName=DNS:localhost,IP:127.0.0.1"
-
-
-class Authority:
-    """Signs certificates; its own is in ``ca.pem``."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._run("req", "-x509", *self._key("ca"), "-subj", "/CN=ours", "-out", "ca.pem")
-
-    def sign(self, name: str, names: str = NAMES) -> None:
-        """Make a key and a certificate, ``NAME.key`` and ``NAME.pem``."""
-        own = "-CA", "ca.pem", "-CAkey", "ca.key", "-addext", names
-        key = self._key(name)
-        self._run("req", "-x509", *key, "-subj", f"/CN={name}", *own, "-out", f"{name}.pem")
-
-    def _key(self, name: str) -> tuple[str, ...]:
-        kind = "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"
-        return *kind, "-keyout", f"{name}.key"
-
-    def _run(self, *words: str) -> None:
-        subprocess.run(
-            [needed("openssl"), *words], cwd=self.folder, check=True, capture_output=True
-        )
-
-    def settings(self, port: int, name: str = "server", more: str = "") -> str:
-        """Lines for a server that listens over TLS, too."""
-        here = self.folder
-        return (
-            f"tls-port {port}\ntls-cert-file {here}/{name}.pem\ntls-key-file {here}/{name}.key\n"
-            f"tls-ca-cert-file {here}/ca.pem\n{more}\n"
-        )
 
 
 @pytest.fixture

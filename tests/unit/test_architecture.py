@@ -41,6 +41,7 @@ LIBRARIES = {
     "rich": ("services.cli.",),
     "fastapi": ("services.http.",),
     "starlette": ("services.http.", "services.bank."),
+    "aiohttp": ("services.payment.http_client",),
     "uvicorn": ("services.http.", "services.bank."),
 }
 KNOW_NO_QUEUE = tuple(f"services.payment.{name}" for name in ("settle", "next_batch", "consumer"))

@@ -85,6 +85,14 @@ def refusal(monkeypatch: Env, **environment: str) -> str:
         ("PAYMENT_GATEWAY", "bank of mine:Gateway", ["module:attribute"]),
         ("PAYMENT_GATEWAY", "no_such_module:Gateway", ["No module named 'no_such_module'"]),
         ("PAYMENT_GATEWAY", "json:Gateway", ["module 'json' has no attribute 'Gateway'"]),
+        ("PAYMENT_GATEWAY", "ftp://host", ["not a URL like http://"]),
+        ("PAYMENT_GATEWAY", "http://", ["not a URL like http://"]),
+        ("PAYMENT_GATEWAY", "http://host:0", ["not a URL like http://"]),
+        ("PAYMENT_GATEWAY", "http://host:99999", ["not a URL like http://"]),
+        ("PAYMENT_GATEWAY", "http://[::1", ["not a URL like http://"]),
+        ("PAYMENT_GATEWAY", "http://host/a b", ["not a URL like http://"]),
+        ("PAYMENT_GATEWAY", "http://host?", ["a query or a fragment; leave it out"]),
+        ("PAYMENT_GATEWAY", "http://host/#pay", ["a query or a fragment; leave it out"]),
         ("PAYMENT_GATEWAY", "json:loads", ["has no method charge(charge)"]),
         ("PAYMENT_GATEWAY", "json:JSONDecoder", ["has no method charge(charge)"]),
         ("GATEWAY_FAULTS", "0.05", ["transient=, permanent= and seed=, not '0.05'"]),
@@ -104,6 +112,38 @@ def test_an_unusable_setting_is_named_with_its_value_and_what_it_may_be(
     text = refusal(monkeypatch, **{name: value})
     assert text.startswith(f"{name}=")
     assert all(word in text for word in words), text
+
+
+@pytest.mark.parametrize("userinfo", ["geheim", "geheim:", ":geheim", "ada:ge@heim", "ada:ge/heim"])
+@pytest.mark.parametrize("name", ["PAYMENT_GATEWAY", "BANK_URL"])
+def test_credentials_in_a_backends_url_are_refused_and_not_shown(
+    monkeypatch: Env, name: str, userinfo: str
+) -> None:
+    text = refusal(monkeypatch, **{name: f"https://{userinfo}@host/pay"})
+    assert "geheim" not in text
+    assert "heim" not in text
+    assert "@host/pay" in text
+
+
+def test_a_backend_is_told_where_its_token_belongs(monkeypatch: Env) -> None:
+    text = refusal(monkeypatch, PAYMENT_GATEWAY="https://geheim@host/pay")
+    assert "has credentials in it" in text
+    assert "GATEWAY_TOKEN_FILE" in text
+
+
+@pytest.mark.parametrize(
+    ("given", "known"),
+    [
+        ("http://127.0.0.1:8100", "http://127.0.0.1:8100"),
+        ("HTTPS://Pay.Example.COM/V1//", "https://pay.example.com/V1"),
+        ("http://[::1]:80/", "http://[::1]:80"),
+    ],
+)
+def test_a_backend_has_one_name_however_its_url_is_written(
+    monkeypatch: Env, given: str, known: str
+) -> None:
+    monkeypatch.setenv("PAYMENT_GATEWAY", given)
+    assert load_settings().payment_gateway == known
 
 
 def test_every_unusable_setting_is_named_at_once(monkeypatch: Env) -> None:
