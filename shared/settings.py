@@ -248,6 +248,12 @@ class Settings(BaseModel):
             return self.bank_url
         return self.payment_gateway if "://" in self.payment_gateway else None
 
+    @property
+    def has_own_bank(self) -> bool:
+        """Whether whoever pays runs the bank, too."""
+        is_named = self.given("bank_url")
+        return self.payment_gateway == "bank" and self.queue_mode == "local" and not is_named
+
     def given(self, name: str) -> bool:
         """Whether the setting was set at all, rather than left to its default."""
         return name in self.model_fields_set

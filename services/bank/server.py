@@ -48,21 +48,40 @@ def run_bank(
     """
     stop = StopRequests()
     with stop.handled(), bind(host, port, "--port") as listener:
-        open_book(path)
-        with telling(path):
-            writer, lookups = Writer(path, settings.opening_balance), Lookups(path)
-        charging = Charging(writer)
-        server = BankServer(BankApp(charging, lookups, settings), listener, charging.hurry)
-        try:
-            server.start()
-            tune_gc()
-            say(f"bank on {server.url}, its book is {path}; Ctrl-C ends it")
-            while not stop.drain.wait(TICK_SECONDS):
-                server.check()
-            server.stop(stop.abort)
-        finally:
-            writer.close()
-            lookups.close()
+
+        def announce(url: str) -> None:
+            say(f"bank on {url}, its book is {path}; Ctrl-C ends it")
+
+        serve_bank(settings, listener, path, stop, announce)
+
+
+def serve_bank(
+    settings: Settings,
+    listener: socket.socket,
+    path: Path,
+    stop: StopRequests,
+    on_start: Callable[[str], None],
+) -> None:
+    """Serve on a socket until it is asked to stop.
+
+    Raises:
+        OrderlyError: With the exit code that it means. What was acknowledged is kept.
+    """
+    open_book(path)
+    with telling(path):
+        writer, lookups = Writer(path, settings.opening_balance), Lookups(path)
+    charging = Charging(writer)
+    server = BankServer(BankApp(charging, lookups, settings), listener, charging.hurry)
+    try:
+        server.start()
+        tune_gc()
+        on_start(server.url)
+        while not stop.drain.wait(TICK_SECONDS):
+            server.check()
+        server.stop(stop.abort)
+    finally:
+        writer.close()
+        lookups.close()
 
 
 class BankServer:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from typing_extensions import override
 
 from services.pipeline.base import STOP_SECONDS, Pipeline
+from services.pipeline.own_bank import OwnBank
 from services.pipeline.worker_stats import WorkerStats
 from services.worker.pause import Pause
 from services.worker.process import Assignment
@@ -33,8 +34,50 @@ class LocalPipeline(Pipeline):
         self, ledger: Ledger, settings: Settings, *, run_id: str, niceness: int = 0
     ) -> None:
         super().__init__(ledger, settings, run_id=run_id, niceness=niceness)
+        self._bank = (
+            OwnBank(ledger, settings, self.supervisor.context) if settings.has_own_bank else None
+        )
+        if self._bank is not None:
+            self._settings = self._bank.for_workers
         self._pause = Pause(self.supervisor.context.RawValue("b", 0))
         self.queue = self.new_queue()
+
+    @override
+    def start(self) -> None:
+        """Start it, and the bank before the workers that call it.
+
+        Raises:
+            BookUnavailable: The bank cannot keep its book.
+            ConfigurationError: Another gateway than theirs has orders under way.
+        """
+        try:
+            if self._bank is not None:
+                self._bank.start()
+            super().start()
+        except BaseException:
+            self._end_bank(at_once=True)
+            raise
+
+    @override
+    def watch(self, timeout: float) -> None:
+        super().watch(timeout)
+        if self._bank is not None:
+            with self._mishaps.survived(OSError):
+                self._bank.watch()
+
+    @override
+    def drain(self) -> None:
+        try:
+            super().drain()
+        finally:
+            self._end_bank()
+
+    @override
+    def kill(self) -> None:
+        try:
+            super().kill()
+        finally:
+            self._end_bank(at_once=True)
 
     def new_queue(self) -> QueuePerWorker:
         """Make the queue: all that a pipeline over another one has to change."""
@@ -80,6 +123,11 @@ class LocalPipeline(Pipeline):
         waiting = set(range(len(self.supervisor.workers)))
         while waiting and time.monotonic() < deadline:
             waiting -= {slot for slot in waiting if self.queue.finish(slot)}
+
+    def _end_bank(self, *, at_once: bool = False) -> None:
+        """End the bank, after those who call it."""
+        if self._bank is not None:
+            (self._bank.kill if at_once else self._bank.stop)()
 
     @override
     def partitions_of(self, slot: int) -> range:

@@ -26,6 +26,8 @@ def modules_of_workers(settings: Settings) -> list[str]:
     modules = ["services.worker.process"]
     if settings.queue_mode == "redis":
         modules.append("services.worker.rq_worker")
+    if settings.has_own_bank:
+        modules.append("services.bank.child")
     if settings.gateway_url is not None:
         modules.append("services.payment.http_client")
     if not settings.ledger_url.startswith("sqlite"):
