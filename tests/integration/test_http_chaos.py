@@ -163,4 +163,4 @@ def test_breaking_things_needs_the_token(tmp_path: Path, server: Server) -> None
         problem_of(server.client.post(path, json={}), 401, "unauthorized")
     problem_of(server.client.delete("/generator"), 401, "unauthorized")
     assert server.client.post("/chaos/pause", headers=BEARER).status_code == 200
-    assert server.client.post("/dead/retry", headers=BEARER).json() == {"retried": 0}
+    assert server.client.post("/dead/retry", headers=BEARER).json() == {"retried": 0, "in_doubt": 0}
