@@ -180,9 +180,9 @@ class Orderly:
         return inherited | {"PYTHONPATH": str(ROOT)} | self.environment
 
 
-def finish(process: subprocess.Popen[str]) -> Result:
+def finish(process: subprocess.Popen[str], *, within: float = 90) -> Result:
     """Wait for a started command's end."""
-    out, err = process.communicate(timeout=90)
+    out, err = process.communicate(timeout=within)
     return Result(process.returncode, out, err)
 
 
