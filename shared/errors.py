@@ -9,7 +9,7 @@ OrderlyError
 │   └── LedgerInterrupted   3  it cannot just now: nothing was written, another try may succeed
 │       └── LedgerUncertain 3  the answer to a commit was lost: it was written, or not
 ├── QueueUnavailable        3  the queue's server lets nobody in, or was never there
-├── BookUnavailable         3  the bank's book cannot be opened or written
+├── BookUnavailable         3  the bank's book cannot be opened or written, or a gateway's read
 ├── OutputUnavailable       3  the rejects file or standard output takes no more
 ├── WorkersFailed           1  payment workers die as soon as they start
 ├── InvalidOrder            -  an order breaks the schema: it is rejected, the run goes on
@@ -96,7 +96,7 @@ class QueueUnavailable(OrderlyError):
 
 
 class BookUnavailable(OrderlyError):
-    """The bank's book cannot be opened, read or written; the message names its file."""
+    """The bank's book cannot be used, or a gateway's read; the message names file or gateway."""
 
     exit_code = 3
 

@@ -13,6 +13,7 @@ from services.cli.common import AsJson, begin, handling_errors, load, read_setti
 from services.cli.dead import app as dead_app
 from services.cli.lesson import lesson
 from services.cli.lookups import explain, journal, status, verify
+from services.cli.reconcile import reconcile
 from services.cli.tools import config, generate, schema
 from shared.errors import UsageError
 
@@ -220,7 +221,7 @@ def healthcheck(service: Annotated[Service, typer.Argument()]) -> None:
         raise typer.Exit(1)
 
 
-for command in (bank, status, verify, explain, journal, generate, schema, config):
+for command in (bank, status, verify, reconcile, explain, journal, generate, schema, config):
     app.command()(command)
 # What follows the lesson's name is for the lesson, even if it looks like an option.
 app.command(context_settings={"allow_interspersed_args": False})(lesson)

@@ -22,7 +22,7 @@ becomes of an order in doubt follows from what the gateway declares, as attribut
 - ``settles_within``: seconds after which a look-up sees every charge; a minute if it does not say
 - ``concurrent = True``: it may be called for several customers at once
 - ``ping()``: asks whether it is there, and charges nothing
-- ``charges(after)``: its book as an iterator of ``BookedCharge``, for ``orderly reconcile``
+- ``charges()``: its book as an iterator of ``BookedCharge``, for ``orderly reconcile``
 
 One that declares nothing is called for one order at a time, and never twice for one: what is in
 doubt is dead until somebody looks. A plain function is called in threads, and a class instantiated

@@ -43,3 +43,18 @@ def claim_gateway(ledger: Ledger, name: str) -> None:
                 f"{known}; end those first (ones that were killed count for ten seconds)"
             )
         connection.execute(ledger_table.update().values(gateway=None if name == OURS else name))
+
+
+def check_gateway(ledger: Ledger, name: str) -> None:
+    """See that a ledger's orders are charged through no other gateway.
+
+    Raises:
+        ConfigurationError: They are.
+    """
+    with ledger.database.read() as connection:
+        known = connection.scalar(sa.select(ledger_table.c.gateway))
+    if known not in {None, name}:
+        raise ConfigurationError(
+            f"PAYMENT_GATEWAY={name}, but orders of ledger {ledger.name} are charged through "
+            f"{known}; name that one"
+        )

@@ -1,0 +1,1 @@
+"""The book of an outside gateway beside the ledger, and what differs."""
