@@ -219,6 +219,19 @@ def test_a_refusal_of_our_credentials_stops_all_calls_at_once(orderly: Orderly) 
     assert gap > 0.9, "the next one is a probe, a second later"
 
 
+def test_silence_is_heard_once_and_does_not_call_again_for_everybody(orderly: Orderly) -> None:
+    """Calls that are given up, and at last ended, have not shown that anybody is there."""
+    script(orderly)
+    orderly.environment |= {"GATEWAY_TIMEOUT": "0.5", "PAYMENT_WORKERS": "1"}
+    orders = [(f"o{number}.hang.hang.hang.hang", f"c{number}") for number in range(20)]
+    running = orderly.start("run", orders_file(orderly.folder, orders))
+    eventually(lambda: len(asked(orderly)) >= 23, within=20, what="probes")
+    begun = [each["at"] for each in log(orderly) if each["event"] == "begin"]
+    assert begun[19] - begun[0] < 0.5, "all at once"
+    assert begun[22] - begun[19] > 2.0, "and then a probe a second"
+    running.kill()
+
+
 def test_another_gateway_does_not_take_over_what_one_has_under_way(orderly: Orderly) -> None:
     script(orderly)
     (orderly.folder / "away").touch()

@@ -419,7 +419,9 @@ class Desk:
         """Hear how a call has ended: in time, given up, or after that."""
         row = call.row
         self._count(call, verdict)
-        if self.breaker.note(verdict):
+        # The end of a call that was given up says nothing more, if it brings no answer.
+        is_silence = call.is_given_up and call.has_ended and verdict.kind is Kind.DOUBT
+        if not is_silence and self.breaker.note(verdict):
             self._on_breaker()
         if row is None:
             self._wake()
