@@ -104,6 +104,7 @@ make_secrets() {
   if [ -d "$secrets" ]; then
     has_volume postgres || say "the passwords in $secrets are there, and no ledger: it begins empty"
     renew_redis_conf
+    [ -s "$secrets/bank_token" ] || make_bank_token "$secrets"
     return
   fi
   local new="$secrets.new" redis ledger
@@ -116,11 +117,15 @@ make_secrets() {
     redis_conf "$redis" >"$new/redis.conf"
     printf '%s' "$ledger" >"$new/ledger_password"
   )
+  make_bank_token "$new"
   # The folder lets nobody else in. The files are mounted one by one, for users with other numbers.
   chmod 444 "$new"/*
   mv "$new" "$secrets"
   say "made new passwords in $secrets"
 }
+
+# What the payment workers show the bank. Earlier versions had no bank, and so none.
+make_bank_token() { (umask 077 && random >"$1/bank_token.new" && chmod 444 "$1/bank_token.new" && mv -f "$1/bank_token.new" "$1/bank_token"); }
 
 # What Redis has of the services: their password, and that they may neither set it up otherwise, load
 # code into it, copy it elsewhere nor end it. RQ looks for itself among the clients.
@@ -157,7 +162,7 @@ random() { od -An -N24 -tx1 /dev/urandom | tr -d ' \n'; }
 
 # Both stacks have the same address, so only one can run.
 stop_other() {
-  local services="producer payment migrate redis postgres" is=redis
+  local services="producer payment bank migrate redis postgres" is=redis
   [ "$mode" = redis ] && services=local is=local
   [ -n "$(containers "$(service "${services%% *}")")" ] || return 0
   say "stopping the $is stack; its orders stay"

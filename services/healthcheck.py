@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import urllib.request
 from typing import TYPE_CHECKING
 
 from services.pipeline.select import queue_trouble
@@ -24,7 +25,19 @@ def why_unwell(service: str, settings: Settings) -> str | None:
     Raises:
         LedgerUnavailable: The ledger cannot be asked for its workers.
     """
+    if service == "bank":
+        return _ask_bank(settings.bank_url)
     return _ask(settings.http_port) if service == "serve" else _find_workers(settings)
+
+
+def _ask_bank(url: str) -> str | None:
+    try:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(
+            f"{url}/healthz", timeout=PATIENCE
+        ):
+            return None
+    except (OSError, http.client.HTTPException) as error:
+        return f"{url} does not answer: {error}"
 
 
 def _ask(port: int) -> str | None:

@@ -208,6 +208,7 @@ class Service(StrEnum):
 
     SERVE = "serve"
     PAY = "pay"
+    BANK = "bank"
 
 
 @app.command(hidden=True)

@@ -14,6 +14,7 @@ from tests.support.stack import PRODUCERS, SERVICES, Stack
 OWN = {
     *("QUEUE_MODE", "REDIS_URL", "LEDGER_URL"),
     *("REDIS_PASSWORD_FILE", "LEDGER_PASSWORD_FILE", "API_TOKEN", "API_TOKEN_FILE"),
+    *("BANK_URL", "GATEWAY_TOKEN_FILE", "GATEWAY_CA_FILE"),
 }
 """What the stack decides, and not its user."""
 

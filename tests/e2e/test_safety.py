@@ -190,6 +190,7 @@ def test_the_files_of_passwords_are_for_their_owner_and_the_containers(redis_sta
         "redis_password",
         "redis.conf",
         "ledger_password",
+        "bank_token",
     }
     assert ".secrets/\n" in (ROOT / ".gitignore").read_text()
 

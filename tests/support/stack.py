@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 PRODUCERS = {"local": "local", "redis": "producer"}
 SERVICES = {
     "local": ("local",),
-    "redis": ("redis", "postgres", "migrate", "producer", "payment"),
+    "redis": ("redis", "postgres", "migrate", "producer", "payment", "bank"),
 }
 LASTING = {
     mode: tuple(name for name in names if name != "migrate") for mode, names in SERVICES.items()
