@@ -14,16 +14,21 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.backend import LATENCY
+from benchmarks.gateway import pay
 from benchmarks.http import bulk_orders, settlement_latencies, single_orders
 from benchmarks.limit import one_process
 from benchmarks.measure import Run, first_payment, help_seconds, on_sqlite, orderly_run
 from benchmarks.page import RATE, compare
 from benchmarks.recovery import recovery_seconds
 from benchmarks.scaled import lone_orders, servers
+from benchmarks.streams import even, limit
 from services.producer.sources import synthetic
 
 SEED = 7
 STARTS = 20
+CHARGED = 20_000
+"""Orders that are paid through a slow backend: ten seconds' worth, and more."""
 
 
 def main() -> None:
@@ -65,6 +70,7 @@ def bench(folder: Path, orders: int, runs: int, workers: int) -> None:
     measure_http(folder, orders, runs, workers)
     measure_page(folder, orders, runs, workers)
     measure_scaled(file, runs, workers)
+    measure_gateway(folder, runs, workers)
     show("orderly --help, ms", [help_seconds() * 1000 for _ in range(10)])
     show("first order paid after, ms", [first_payment(folder) * 1000 for _ in range(STARTS)])
     recovered = recovery_seconds(on_sqlite(folder / "killed.db"), STARTS)
@@ -117,6 +123,26 @@ def measure_scaled(file: Path, runs: int, workers: int) -> None:
     show("a lone order, accepted to settled, ms", [_at(each, 0.5) for each in lone])
     show("  99th percentile", [_at(each, 0.99) for each in lone])
     show("worker killed, settling again after, ms", [each * 1000 for each in recovered])
+    say("")
+
+
+def measure_gateway(folder: Path, runs: int, workers: int) -> None:
+    """Measure paying through a backend that takes 100 ms, on the same cores."""
+    say(f"a backend of {LATENCY * 1000:g} ms: {workers} workers, one call a customer")
+    streams = {"no busy customer": even, "generated, with a busy one": synthetic.encoded}
+    with servers() as both:
+        for name, encoded in streams.items():
+            orders = list(encoded(CHARGED, SEED))
+            file = folder / "charged.jsonl"
+            file.write_bytes(b"\n".join(orders) + b"\n")
+            bound = limit(orders, LATENCY)
+            local = [pay(on_sqlite(folder / "charged.db"), file, workers) for _ in range(runs)]
+            show(f"{name}, orders/s", [each.speed for each in local])
+            show("  most calls out at once", [each.counts.most_out for each in local])
+            show("  in order no more than", [bound])
+            if name == "no busy customer":
+                scaled = [pay(both.place(), file, workers).speed for _ in range(runs)]
+                show("  in redis mode, on PostgreSQL", scaled)
     say("")
 
 

@@ -1,6 +1,7 @@
-"""What a slow backend allows: its own cost, and how far a caller that keeps no order can go.
+"""Charging through a slow backend: how fast orders are paid, and how fast they could be.
 
-Not yet part of `make bench`.
+By itself it floods the backend without regard to customers: its own cost, and how far a caller that
+keeps no order can go.
 """
 
 from __future__ import annotations
@@ -12,13 +13,40 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from benchmarks.backend import LATENCY, running
 from benchmarks.http_load import post, send_all
+from benchmarks.measure import orderly_run
 from benchmarks.streams import even, limit
 from services.producer.sources import synthetic
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from benchmarks.backend import Counts
+    from benchmarks.measure import Environment
 
 SEED = 7
+
+
+class Paid(NamedTuple):
+    """A run that was paid through a backend.
+
+    Attributes:
+        speed: Orders settled per second, from the first call to the last settlement.
+        counts: What the backend saw.
+    """
+
+    speed: float
+    counts: Counts
+
+
+def pay(place: Environment, file: Path, workers: int, latency: float = LATENCY) -> Paid:
+    """Pay a file of orders through a bare backend, on the same cores."""
+    with running(latency) as backend:
+        through = {**place, "PAYMENT_GATEWAY": f"http://127.0.0.1:{backend.port}"}
+        run = orderly_run(through, file, workers)
+        counts = backend.counts()
+    if counts.overlaps or counts.repeats:
+        raise SystemExit(f"calls overlap, or come twice: {counts}")
+    return Paid(run.speed, counts)
 
 
 class Flood(NamedTuple):
