@@ -126,8 +126,8 @@ def _kind_of(
         kind = Kind.DISCARDED if paid or standing.in_doubt else None
     elif standing.in_doubt:
         kind = Kind.DOUBT
-    elif standing.status is None and standing.state is not None:
-        kind = None  # it is under way
+    elif standing.state == "called":
+        kind = None  # it is under way; one that was not called cannot be charged
     return kind, is_final and standing.status == "dead"
 
 

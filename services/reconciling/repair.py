@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from services.reconciling.differences import Kind
-from shared.ledger.reconciling import file_finding, reopen_as_found
+from shared.ledger.reconciling import file_before_call, file_finding, reopen_as_found
 
 if TYPE_CHECKING:
     from services.reconciling.differences import Difference
     from shared.ledger.ledger import Ledger
 
 CHANGED = "nothing was done: it has changed since"
+HELD = "nothing was done: it has changed, or a worker holds its partition; run it again"
 
 
 def repair(ledger: Ledger, difference: Difference) -> Difference:
@@ -27,13 +28,16 @@ def _repair(ledger: Ledger, difference: Difference) -> str | None:
     if status is None:
         return None
     if standing.status == "dead":
-        if not reopen_as_found(ledger, standing.order_id, status, reference):
-            return CHANGED
-        return "opened again, to be asked for" if status == "free" else f"opened again, as {status}"
-    if standing.status is None and standing.in_doubt and status != "free":
-        is_filed = file_finding(ledger, standing, status, reference)
-        return f"filed as {status}" if is_filed else CHANGED
-    return None
+        said = "opened again, to be asked for" if status == "free" else f"opened again, as {status}"
+        is_done = reopen_as_found(ledger, standing.order_id, status, reference)
+        return said if is_done else CHANGED
+    if standing.status is not None or status == "free":
+        return None
+    if standing.in_doubt:
+        is_done = file_finding(ledger, standing, status, reference)
+    else:
+        is_done = file_before_call(ledger, standing, reference)
+    return f"filed as {status}" if is_done else HELD
 
 
 def _finding(difference: Difference) -> tuple[str | None, str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import sqlalchemy as sa
 
+from shared.ledger.database.hold import Hold
 from shared.ledger.database.tables import identities, outcomes, pending, resolutions
 from shared.ledger.dead_letters import IS_DEAD, UNDECIDED, dead_letters
 from shared.ledger.reopening import reopen
@@ -124,6 +125,30 @@ def file_finding(ledger: Ledger, standing: Standing, status: str, reference: str
             return False  # it has been asked for under another key since
         _file(ledger, connection, standing.order_id, status, reference)
     return True
+
+
+def file_before_call(ledger: Ledger, standing: Standing, reference: str) -> bool:
+    """File that an open order is paid which nobody is to ask for; whether that could be done.
+
+    Nobody may be about to: the order's partition is held meanwhile, as who charges holds it.
+
+    Args:
+        ledger: Whose order it is.
+        standing: As it was when the book said so: not called, and perhaps not even taken up.
+        reference: What the backend calls the charge.
+    """
+    hold = Hold(ledger.database)
+    try:
+        if not hold.take({standing.partition}):
+            return False
+        with hold.write() as connection:
+            now = standings(ledger, connection, [standing.order_id])
+            if now.get(standing.order_id) != standing:
+                return False
+            _file(ledger, connection, standing.order_id, "paid", reference)
+        return True
+    finally:
+        hold.close()
 
 
 def reopen_as_found(ledger: Ledger, order_id: str, status: str, reference: str) -> bool:

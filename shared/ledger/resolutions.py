@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+import sqlalchemy as sa
+
 from shared import clock
 from shared.ledger.database.tables import resolutions
 from shared.texts import legible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import sqlalchemy as sa
 
     from shared.ledger.ledger import Ledger
 
@@ -28,6 +28,11 @@ class Resolution(NamedTuple):
     status: str
     reference: str | None
     reason: str | None
+
+
+def has_resolutions(connection: sa.Connection) -> bool:
+    """Whether anything was filed that is not settled yet; as a rule there is nothing."""
+    return connection.execute(_ANY).first() is not None
 
 
 def read_resolutions(
@@ -75,3 +80,6 @@ def file_resolution(
             "filed_at": clock.now_us(),
         },
     )
+
+
+_ANY = sa.select(resolutions.c.order_id).limit(1)

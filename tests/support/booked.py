@@ -16,9 +16,10 @@ import asyncio
 import json
 import os
 
-from services.payment.gateway import PAID, Declined, InDoubt, Paid, PermanentFailure
+from services.payment.gateway import PAID, Declined, InDoubt, Paid, PermanentFailure, Unavailable
 
 BOOK = os.path.abspath("book.jsonl")
+AWAY = os.path.abspath("away")
 
 
 def book(charge, amount=None, status="paid"):
@@ -49,6 +50,8 @@ class Blind:
     settles_within = 0
 
     async def charge(self, charge):
+        if os.path.exists(AWAY):
+            raise Unavailable("no route to it")
         await asyncio.sleep(float(os.environ.get("LATENCY", "0")))
         match charge.order.order_id.partition(".")[2]:
             case "dead":

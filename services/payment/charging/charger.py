@@ -313,8 +313,7 @@ class Charger:
         for number, orders in found.following.items():
             partition = desk.partitions[number]
             partition.read.extend(orders)
-            retried = [each.order.order_id for each in orders if each.attempts]
-            known = found.resolutions.keys() & retried
+            known = found.resolutions.keys() & {each.order.order_id for each in orders}
             partition.found |= {name: found.resolutions[name] for name in known}
         if found.resolutions:
             self._resolve(found.resolutions)

@@ -155,13 +155,13 @@ class Fates:
     def _resolve(self, row: Row, found: Resolution) -> bool:
         """Do as somebody has found out; say whether the order is settled by that."""
         row.resolution = None
+        row.partition.resolved.append(row.order_id)
         if found.status == "paid":
             self._settle(row, "paid", None, found.reference)
         elif found.status == "declined":
             self._settle(row, "declined", found.reason or "no reason given")
         else:
             self._release(row)
-            row.partition.resolved.append(row.order_id)
             row.state = "queued"
             row.partition.changed[row.number] = row
             return self.without_call(row)

@@ -12,7 +12,7 @@ from services.payment.charging.survey import Survey
 from shared.ledger.accounts import balances, customer_account
 from shared.ledger.database.hold import Hold
 from shared.ledger.pending import read_held
-from shared.ledger.resolutions import read_resolutions
+from shared.ledger.resolutions import has_resolutions, read_resolutions
 from shared.ledger.taking import take_after, take_again
 
 if TYPE_CHECKING:
@@ -101,8 +101,10 @@ class LedgerSide:
                 (row, take_again(connection, row.partition.number, row.number))
                 for row in plan.unread
             ]
-            fresh = [each for found in following.values() for each in found if each.attempts]
-            asked = [*plan.asked, *(each.order.order_id for each in fresh)]
+            asked = list(plan.asked)
+            if has_resolutions(connection):
+                asked += [each.order.order_id for found in following.values() for each in found]
+                asked += [found.order.order_id for _, found in again]
             resolutions = read_resolutions(self._ledger, connection, asked)
             orders = {number: [each.order for each in found] for number, found in following.items()}
             for row, found in again:
