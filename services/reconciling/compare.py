@@ -1,8 +1,8 @@
 """Compares a gateway's book with the ledger, in memory that does not grow with either.
 
-The book is read to its present end first, and then the ledger in one snapshot: what is paid there
-must have been charged before. Whatever differs is looked at again, in the whole book and then in
-the ledger, before anybody hears of it.
+The book is read to its present end first, and then the ledger in one snapshot. What has happened in
+between differs, too; so whatever does is looked at again, in the whole book and then in the ledger,
+before anybody hears of it.
 """
 
 from __future__ import annotations
