@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from services.payment.http_token import BearerToken
 
 CONNECT_SECONDS = 1.0
-"""How long it may take to find the host, to connect and to agree on TLS."""
+"""How long it may take to find the host and to connect."""
+
+TLS_SECONDS = 5.0
+"""The same with TLS: hundreds of connections that begin at once take their processors' time."""
 
 IDLE_SECONDS = 4.0
 """A connection that was idle for longer is not used again: many servers close theirs after five."""
@@ -63,6 +66,7 @@ class Client:
         self._url = url
         self._token = token
         # Calls are limited by who makes them: a limit here would have some wait for a connection.
+        self._patience = CONNECT_SECONDS if tls is None else TLS_SECONDS
         connector = aiohttp.TCPConnector(
             limit=0,
             ttl_dns_cache=int(ADDRESS_SECONDS),
@@ -72,7 +76,7 @@ class Client:
         self._session = aiohttp.ClientSession(
             connector=connector,
             # When to give up is for the caller to say, who hears late answers, too.
-            timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS),
+            timeout=aiohttp.ClientTimeout(total=None, connect=self._patience),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             trust_env=False,
@@ -124,12 +128,17 @@ class Client:
             ) as response:
                 answer = await _read(response, most)
         except _UNSENT as error:
-            raise Unavailable(_why_unconnected(error)) from None
+            raise Unavailable(self._why_unconnected(error)) from None
         except (aiohttp.ClientError, OSError) as error:
             raise InDoubt(f"the backend gave no whole answer: {of_error(error)}") from None
         if answer.status in {401, 403}:
             self._token.forget()
         return answer
+
+    def _why_unconnected(self, error: aiohttp.ClientError) -> str:
+        if isinstance(error, aiohttp.ConnectionTimeoutError):
+            return f"no connection to the backend within {self._patience:g} s"
+        return f"no connection to the backend: {of_error(error)}"
 
 
 async def _read(response: aiohttp.ClientResponse, most: int) -> Answer:
@@ -140,9 +149,3 @@ async def _read(response: aiohttp.ClientResponse, most: int) -> Answer:
             response.close()
             raise InDoubt(f"the answer (HTTP {response.status}) is longer than {most:,} bytes")
     return Answer(response.status, response.headers, bytes(body))
-
-
-def _why_unconnected(error: aiohttp.ClientError) -> str:
-    if isinstance(error, aiohttp.ConnectionTimeoutError):
-        return f"no connection to the backend within {CONNECT_SECONDS:g} s"
-    return f"no connection to the backend: {of_error(error)}"
