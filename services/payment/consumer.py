@@ -78,6 +78,29 @@ class RetrySchedule:
         return partition
 
 
+class Room:
+    """Watches whether this process can open one file more."""
+
+    def __init__(self) -> None:
+        self._spent_since: float | None = None
+
+    def leave_if_spent(self) -> None:
+        """Make way for another worker where this one has no descriptor left, and will get none.
+
+        A gateway of one's own may leak them; that looks like trouble of the ledger.
+        """
+        now = time.monotonic()
+        if _has_room():
+            self._spent_since = None
+        elif self._spent_since is None:
+            self._spent_since = now
+        elif now - self._spent_since > SPENT_SECONDS:
+            why = "it has no descriptor left to open a file with (ulimit -n)"
+            log.warning("worker makes way for another one", why=why)
+            sys.stderr.flush()
+            os._exit(NO_ROOM)
+
+
 class Visitor(Protocol):
     """What goes where a message points to, or when a partition is due."""
 
@@ -108,7 +131,7 @@ class Consumer:
         self._settler = settler
         self._heartbeat = heartbeat
         self._batch_size = batch_size
-        self._spent_since: float | None = None
+        self._room = Room()
         self._is_in_trouble = False
         self._failures = Mishaps(log, "batch failed")
         self._mishaps = Mishaps(log, "failure not counted")
@@ -130,7 +153,7 @@ class Consumer:
             if not self._is_in_trouble:
                 self._is_in_trouble = True  # said once, until it is over
                 log.warning("ledger unavailable", error=str(error) or type(error).__name__)
-            self._leave_if_spent()
+            self._room.leave_if_spent()
             self._try_again()
             return None
         except Exception as error:  # noqa: BLE001  a bug, or a damaged ledger
@@ -146,22 +169,6 @@ class Consumer:
         if visit.partition is not None and visit.due is not None:
             self.schedule.add(visit.partition, visit.due)
         return visit.delivery
-
-    def _leave_if_spent(self) -> None:
-        """Make way for another worker where this one has no descriptor left, and will get none.
-
-        A gateway of one's own may leak them; that looks like trouble of the ledger.
-        """
-        now = time.monotonic()
-        if _has_room():
-            self._spent_since = None
-        elif self._spent_since is None:
-            self._spent_since = now
-        elif now - self._spent_since > SPENT_SECONDS:
-            why = "it has no descriptor left to open a file with (ulimit -n)"
-            log.warning("worker makes way for another one", why=why)
-            sys.stderr.flush()
-            os._exit(NO_ROOM)
 
     def _count_failure(self, reason: str) -> None:
         partition = self._heartbeat.partition

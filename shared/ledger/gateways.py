@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from shared.errors import ConfigurationError
+from shared.errors import ConfigurationError, LedgerInterrupted, LedgerUncertain
+from shared.ledger.database.backend import BUSY_SECONDS
+from shared.ledger.database.database import AGAIN_SECONDS
 from shared.ledger.database.tables import ledger as ledger_table
 from shared.ledger.database.tables import pending
 from shared.ledger.workers import present
@@ -25,6 +28,19 @@ def claim_gateway(ledger: Ledger, name: str) -> None:
         ConfigurationError: Another one is at work, or has left orders that it knows.
         LedgerUnavailable: It cannot be noted.
     """
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            _claim(ledger, name)
+        except (LedgerInterrupted, LedgerUncertain):  # it may be noted twice
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(AGAIN_SECONDS)
+        else:
+            return
+
+
+def _claim(ledger: Ledger, name: str) -> None:
     with ledger.database.write() as connection:
         row = connection.execute(sa.select(ledger_table.c.gateway).with_for_update()).one()
         known = row.gateway or OURS

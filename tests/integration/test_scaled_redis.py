@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from shared.queue.redis_keys import queue_name
 from tests.support.eventually import eventually
 from tests.support.gateways import hold, slow_down
 from tests.support.inputs import order
@@ -95,15 +94,15 @@ def test_redis_is_emptied_after_the_producers_have_gone(
     paying = scaled.pay(workers=1)
     scaled.produce(write_orders(scaled.folder / "orders.jsonl", ORDERS, customers=2))
     assert scaled.count("SELECT count(*) FROM heads WHERE number > 0") == 2
-    client, name = scaled.redis(), queue_name(scaled.ledger_id())
-    eventually(lambda: client.zcard(f"rq:wip:{name}"), what="one is taken")
-    eventually(lambda: client.llen(f"rq:queue:{name}"), what="the other one waits")
+    waiting = "SELECT count(DISTINCT partition) FROM pending"
+    eventually(lambda: scaled.count(waiting) == 2, what="both are in hand")
     own_redis.empty()
     go.touch()
     scaled.until_settled(ORDERS)
     scaled.stop(paying)
     meters = scaled.meters()
     assert meters.pop("settled") == ORDERS
+    assert meters.pop("charges") == 2999  # one order costs nothing
     assert sum(meters.values()) < FEW, meters
     assert len(scaled.assert_serial().status) == ORDERS
 

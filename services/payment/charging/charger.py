@@ -29,6 +29,7 @@ from services.payment.charging.writing import (
     was_written,
     write_what_can_be,
 )
+from services.payment.consumer import Room
 from shared import clock
 from shared.errors import LedgerUnavailable
 from shared.ledger.pending import write_pending
@@ -111,6 +112,7 @@ class Charger:
         self._thread = threading.Thread(target=self._run, name="charging", daemon=True)
         self._desk: Desk
         self._makes_way = False
+        self._room = Room()
 
     def start(self) -> None:
         """Begin; return when the gateway is made.
@@ -376,6 +378,7 @@ class Charger:
     # Trouble
 
     def _meet(self, error: BaseException) -> None:
+        self._room.leave_if_spent()
         if not self._is_in_trouble:
             self._is_in_trouble = True
             log.warning("ledger unavailable", error=str(error) or type(error).__name__)

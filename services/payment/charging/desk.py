@@ -290,14 +290,23 @@ class Desk:
         row.partition.changed[row.number] = row
 
     def _chain(self, firsts: Iterable[Row]) -> None:
-        """Have the orders written that follow those which are about to be called, or are."""
-        for first in firsts:
-            queue = first.partition.customers.get(first.customer_id)
-            if queue is None or len(queue) < 2 or first.partition.is_leaving:  # noqa: PLR2004
-                continue
+        """Have the orders written that follow those which are about to be called, or are.
+
+        Whose line is longest goes first: it is what the others wait for at the end.
+        """
+        lines = [
+            queue
+            for first in firsts
+            if (queue := first.partition.customers.get(first.customer_id)) is not None
+            and len(queue) > 1
+            and not first.partition.is_leaving
+        ]
+        for queue in sorted(lines, key=len, reverse=True):
             for row in islice(queue, 1, 1 + CHAINED):
                 if self._chained >= self._ahead:
                     return
+                if row.is_chained:
+                    continue
                 if row.state != "queued" or row.taken is None:
                     break
                 self._chained += 1
