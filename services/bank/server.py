@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from services.bank.writer import Writer
 from services.processes.listening import bind, raise_limit, url_of
 from services.processes.signals import StopRequests
 from shared.collector import tune_gc
+from shared.library_logs import forward_warnings
 from shared.logs import Logger
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ class BankServer:
         self._server = _Server(config, on_end)
         self._thread = threading.Thread(target=self._run, name="bank", daemon=True)
         self._error: BaseException | None = None
-        _forward_logs()
+        forward_warnings("uvicorn.error", log, "server")
 
     def start(self) -> None:
         """Begin to answer."""
@@ -167,17 +167,3 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._on_end()
         await super().shutdown(sockets)
-
-
-class _Forward(logging.Handler):
-    """Hands uvicorn's warnings to our log; what it says otherwise is ours to say."""
-
-    @override
-    def emit(self, record: logging.LogRecord) -> None:
-        log.warning("server", message=record.getMessage())
-
-
-def _forward_logs() -> None:
-    logger = logging.getLogger("uvicorn.error")
-    logger.handlers = [_Forward(logging.WARNING)]
-    logger.propagate = False

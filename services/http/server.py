@@ -5,15 +5,14 @@ The main thread stays free to supervise; Linux ties the workers to it.
 
 from __future__ import annotations
 
-import logging
 import threading
 from typing import TYPE_CHECKING
 
 import uvicorn
-from typing_extensions import override
 
 from services.http.connections import Connections
 from services.processes.listening import url_of
+from shared.library_logs import forward_warnings
 from shared.logs import Logger
 from shared.resilience import Mishaps
 
@@ -84,7 +83,7 @@ class HttpServer:
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._run, name="http", daemon=True)
         self._error: BaseException | None = None
-        _forward_logs()
+        forward_warnings("uvicorn.error", log, "server")
 
     def start(self) -> None:
         """Begin to answer."""
@@ -111,17 +110,3 @@ class HttpServer:
             self._server.run(sockets=[self._listener])
         except BaseException as error:  # noqa: BLE001  raised again by check()
             self._error = error
-
-
-class _Forward(logging.Handler):
-    """Hands uvicorn's warnings to our log; what it says otherwise is ours to say."""
-
-    @override
-    def emit(self, record: logging.LogRecord) -> None:
-        log.warning("server", message=record.getMessage())
-
-
-def _forward_logs() -> None:
-    logger = logging.getLogger("uvicorn.error")
-    logger.handlers = [_Forward(logging.WARNING)]
-    logger.propagate = False

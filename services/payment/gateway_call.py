@@ -1,25 +1,16 @@
-"""Asking a gateway: what it is handed, and what its answer means, whatever that is.
+"""Asking a gateway within a settlement: what its answer does to the order.
 
-A gateway of one's own is somebody else's code: it gets an order of its own to do with as it likes,
-and nothing that it returns or raises is worse than an outcome for that one order.
+Nothing that it returns or raises is worse than an outcome for that one order.
 """
 
 from __future__ import annotations
 
-import inspect
-from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from services.payment.faults import FaultyGateway
-from services.payment.gateway import (
-    Charge,
-    Declined,
-    LedgerGateway,
-    Paid,
-    PermanentFailure,
-    TransientFailure,
-)
-from shared.texts import legible, of_error, said, shown
+from services.payment.gateway import Charge, LedgerGateway
+from services.payment.verdicts import Kind, of_charge, of_failure
+from shared.texts import legible
 
 if TYPE_CHECKING:
     from services.payment.gateway import Gateway
@@ -28,7 +19,10 @@ if TYPE_CHECKING:
 INVALID_ATTEMPTS = 3
 """Attempts at an order on which the gateway itself breaks."""
 
-_LEAST_BALANCE = -(2**63)
+LEAST_BALANCE = -(2**63)
+"""The largest debt that an account can hold, in minor units."""
+
+DEBT = "invalid: the account cannot hold so large a debt"
 
 
 class Answer(NamedTuple):
@@ -57,56 +51,28 @@ class GatewayCaller:
 
     def ask(self, order: Order, amount: int, balance: int, attempt: int, failures: int) -> Answer:
         """Ask for an order's money; ``failures`` is how many there are if it fails now."""
-        # The order itself is what the journal holds, and may be needed again: it is not lent out.
-        given = order if self._is_ours else _copy(order)
+        given = order if self._is_ours else copy_of(order)
+        most = 0
         try:
-            answer: object = self._gateway.charge(Charge(given, amount, balance, attempt))
-        except PermanentFailure as failure:
-            return Answer("dead", said(failure) or "refused for good")
-        except TransientFailure as failure:
-            again = failures < self._max_attempts
-            return Answer(None if again else "dead", said(failure) or "no answer")
+            verdict = of_charge(self._gateway.charge(Charge(given, amount, balance, attempt)))
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # noqa: BLE001  whatever a gateway of one's own may raise
-            again = failures < min(INVALID_ATTEMPTS, self._max_attempts)
-            return Answer(None if again else "dead", legible(f"invalid: {of_error(error)}"))
-        # By the type, since what an object says of its class is somebody else's code, too.
-        if not issubclass(type(answer), Paid):
-            return _understand(answer)
-        if balance - amount < _LEAST_BALANCE:
-            return Answer("dead", "invalid: the account cannot hold so large a debt")
-        return _PAID
+        except BaseException as error:  # noqa: BLE001  whatever a gateway may raise
+            verdict = of_failure(error)
+            most = min(INVALID_ATTEMPTS, self._max_attempts)
+        match verdict.kind:
+            case Kind.PAID:
+                is_held = balance - amount >= LEAST_BALANCE
+                return _PAID if is_held else Answer("dead", DEBT)
+            case Kind.DECLINED:
+                return Answer("declined", verdict.reason)
+            case Kind.REFUSED:
+                return Answer("dead", verdict.reason)
+            case Kind.FAILED:
+                return Answer(None if failures < self._max_attempts else "dead", verdict.reason)
+        return Answer(None if failures < most else "dead", legible(f"invalid: {verdict.reason}"))
 
 
-def _copy(order: Order) -> Order:
+def copy_of(order: Order) -> Order:
+    """Copy an order for somebody else's code; it is what the journal holds, and not lent out."""
     return order.model_copy(update={"items": tuple([item.model_copy() for item in order.items])})
-
-
-def _understand(answer: object) -> Answer:
-    """Find out what an answer means that is no payment."""
-    if issubclass(type(answer), Declined):
-        return Answer("declined", _reason(answer))
-    return Answer("dead", legible(f"invalid: the gateway answered {_describe(answer)}"))
-
-
-def _reason(answer: object) -> str:
-    """Read why an order is declined, which need be neither there nor a text."""
-    try:
-        reason = getattr(answer, "reason", None)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # noqa: BLE001  a property of somebody else's
-        return legible(f"no reason: {of_error(error)}")
-    return "no reason given" if reason is None else said(reason) or "no reason given"
-
-
-def _describe(answer: object) -> str:
-    """Say what an answer is that is none."""
-    if inspect.iscoroutine(answer):
-        with suppress(Exception):
-            answer.close()  # else Python complains that nobody awaits it
-        return "a coroutine; its charge must not be async"
-    if isinstance(answer, type) and issubclass(answer, Paid | Declined):
-        return f"the class {answer.__name__}; return PAID or Declined(reason)"
-    return shown(answer)

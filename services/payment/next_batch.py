@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
+from shared.errors import InvalidBatch
 from shared.ledger.accounts import balances as balances_of
 from shared.ledger.accounts import customer_account
 from shared.ledger.entries import body as entry_body
 from shared.ledger.entries import entry_at, following
 from shared.ledger.journal import ENTRY_BYTES, digest
 from shared.ledger.resolutions import read_resolutions
-from shared.schema import decode_batch
+from shared.schema import decode_batch, read_header
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -138,6 +139,17 @@ class BatchFinder:
                 parts.append(_Part(batch.orders, small.attempts, small.accepted_at))
         self._latest[partition] = batch
         return parts
+
+
+def read_destination(ledger: Ledger, message: bytes) -> BatchHeader | Delivery:
+    """Read where a message points to; or what it is, if that is nowhere in this ledger."""
+    try:
+        header = read_header(message)
+    except InvalidBatch:
+        return Delivery.UNREADABLE
+    if header.ledger_id != ledger.ledger_id or header.partition >= ledger.partitions:
+        return Delivery.FOREIGN
+    return header
 
 
 def compare(

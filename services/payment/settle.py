@@ -7,14 +7,13 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from services.payment.gateway_call import Answer, GatewayCaller
-from services.payment.next_batch import BatchFinder, Delivery, account_of
+from services.payment.next_batch import BatchFinder, Delivery, account_of, read_destination
 from shared import clock
-from shared.errors import InvalidBatch
 from shared.ledger.cursors import RETRY_SECONDS, peek, until_retry
 from shared.ledger.postings import Failed, Settlement
 from shared.ledger.settlement import BATCH_FAILURES, write
 from shared.metrics import Meter
-from shared.schema import Payment, read_header
+from shared.schema import Payment
 from shared.texts import legible
 
 if TYPE_CHECKING:
@@ -87,16 +86,14 @@ class Settler:
         Raises:
             LedgerUnavailable: What was not committed is still open.
         """
-        try:
-            header = read_header(message)
-        except InvalidBatch:
-            return self._refuse(Delivery.UNREADABLE)
-        ledger, partition = self._ledger, header.partition
-        if header.ledger_id != ledger.ledger_id or partition >= ledger.partitions:
-            return self._refuse(Delivery.FOREIGN)
+        header = read_destination(self._ledger, message)
+        if isinstance(header, Delivery):
+            self._meter.count(header)
+            return Visit(header)
+        partition = header.partition
         self._on_progress(partition)
         delivery = Delivery.NUDGE
-        with ledger.database.read() as connection:
+        with self._ledger.database.read() as connection:
             cursor = peek(connection, partition)
             if not header.is_nudge:
                 delivery = self._finder.recognise(connection, cursor, header, message)
@@ -176,10 +173,6 @@ class Settler:
             if time.monotonic() > deadline:
                 break
         return result
-
-    def _refuse(self, delivery: Delivery) -> Visit:
-        self._meter.count(delivery)
-        return Visit(delivery)
 
     def _settle(self, partition: int, delivery: Delivery, batch: NextBatch | None) -> Visit:
         settled = 0

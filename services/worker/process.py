@@ -122,7 +122,6 @@ def _charge(
         worker=worker_name(os.getpid()),
         heartbeat=heartbeat,
         shares=assignment.deliveries is None,
-        meter=heartbeat.meter,
     )
     charger.start()
     hints = Hints(ledger, charger, on_progress=heartbeat.working, meter=heartbeat.meter)

@@ -6,7 +6,6 @@ listens to no commands. It stays when Redis goes: what it had in hand is in the 
 
 from __future__ import annotations
 
-import logging
 import os
 import secrets
 import signal
@@ -27,6 +26,7 @@ from services.payment.consumer import IDLE_SECONDS, worker_name
 from services.worker.rq_job import PaymentJob, PaymentQueue, at_work
 from services.worker.rq_outage import RedisOutage
 from shared.errors import InvalidBatch, QueueUnavailable
+from shared.library_logs import forward_warnings
 from shared.logs import Logger
 from shared.queue.closed_job import JOB_TIMEOUT, Refused
 from shared.queue.controls import Controls
@@ -68,7 +68,7 @@ def work(settings: Settings, ledger_id: str, consumer: Consumer, heartbeat: Hear
     """
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    _hear_rq()
+    forward_warnings("rq", log, "rq")
     at_work.set(consumer)
     pause = threading.Event()
     url, password_file = settings.redis_url, settings.redis_password_file
@@ -300,17 +300,3 @@ class PaymentWorker(SimpleWorker):
         queue.recover()
         queue.failed_job_registry.cleanup()
         clean_worker_registry(queue)
-
-
-class _Forward(logging.Handler):
-    """Says in our log what RQ says in its own."""
-
-    @override
-    def emit(self, record: logging.LogRecord) -> None:
-        log.warning("rq", message=record.getMessage())
-
-
-def _hear_rq() -> None:
-    logger = logging.getLogger("rq")
-    logger.addHandler(_Forward(logging.WARNING))
-    logger.propagate = False

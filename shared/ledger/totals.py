@@ -80,24 +80,25 @@ def totals(connection: sa.Connection, positions: Sequence[Position] | None = Non
     return result
 
 
+OUTCOME_COUNTS = sa.select(
+    outcomes.c.status,
+    outcomes.c.currency,
+    sa.func.count(),
+    sa.func.sum(outcomes.c.amount.bitwise_rshift(sa.cast(LOW_BITS, sa.Integer))),
+    sa.func.sum(outcomes.c.amount.bitwise_and(LOW_MASK)),
+).group_by(outcomes.c.status, outcomes.c.currency)
+"""Counts outcomes and adds up their amounts, in halves that cannot overflow; of those chosen."""
+
+
 def run_totals(connection: sa.Connection, run_id: str, created: int) -> Totals:
     """Add up the outcomes of the orders that one run wrote; ``created`` is how many."""
     result = _tally(
         connection.execute(
-            sa.select(
-                outcomes.c.status,
-                outcomes.c.currency,
-                sa.func.count(),
-                sa.func.sum(outcomes.c.amount.bitwise_rshift(sa.cast(LOW_BITS, sa.Integer))),
-                sa.func.sum(outcomes.c.amount.bitwise_and(LOW_MASK)),
-            )
-            .join(
+            OUTCOME_COUNTS.join(
                 journal,
                 (journal.c.partition == outcomes.c.partition)
                 & outcomes.c.number.between(journal.c.first, journal.c.last),
-            )
-            .where(journal.c.run_id == run_id)
-            .group_by(outcomes.c.status, outcomes.c.currency)
+            ).where(journal.c.run_id == run_id)
         )
     )
     result.created = created

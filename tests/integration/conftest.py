@@ -126,6 +126,13 @@ def _scaled(folder: Path, postgres: Postgres, server: Redis) -> Iterator[Scaled]
     command.close()
 
 
+@pytest.fixture(params=["orderly", "scaled"], ids=["local", "redis"])
+def either(request: pytest.FixtureRequest) -> Orderly:
+    """The command in each mode."""
+    command: Orderly = request.getfixturevalue(request.param)
+    return command
+
+
 @pytest.fixture
 def bank(orderly: Orderly) -> Iterator[Bank]:
     """A payment backend that is not started yet; its environment may still be changed."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.support import scripted
 from tests.support.eventually import eventually
 from tests.support.orderly import Orderly, assert_one_line, finish
 from tests.support.scripted import (
@@ -14,7 +15,6 @@ from tests.support.scripted import (
     assert_one_at_a_time,
     log,
     orders_file,
-    script,
 )
 
 FAST = {"GATEWAY_TIMEOUT": "0.5", "STALL_AFTER": "5"}
@@ -68,12 +68,10 @@ FATES: dict[str, tuple[str, str, tuple[str, str | None, int], str]] = {
 }
 
 
-@pytest.fixture(params=["orderly", "scaled"], ids=["local", "redis"])
-def either(request: pytest.FixtureRequest) -> Orderly:
-    """The command in each mode."""
-    command: Orderly = request.getfixturevalue(request.param)
-    command.environment |= FAST
-    return command
+def script(orderly: Orderly, gateway: str = "Keyed", *, latency: float = 0.0) -> None:
+    """Charge through the scripted gateway, and give its calls up early."""
+    orderly.environment |= FAST
+    scripted.script(orderly, gateway, latency=latency)
 
 
 def generations(orderly: Orderly, order_id: str) -> str:
@@ -100,7 +98,6 @@ def test_each_answer_means_what_the_port_says(orderly: Orderly, gateway: str) ->
         if of == gateway
     }
     script(orderly, gateway)
-    orderly.environment |= FAST
     orders = [(name, customer) for name, (customer, *_) in cases.items()]
     orders += [(f"next-{customer}", customer) for customer, *_ in cases.values()]
     report = orderly.json("run", orders_file(orderly.folder, orders))
@@ -184,6 +181,18 @@ def test_a_gateway_that_declares_nothing_is_called_for_one_order_at_a_time(
     assert orderly.json("run", orders_file(orderly.folder, orders))["verified"]
     events = [each["event"] for each in log(orderly)]
     assert events == ["begin", "end"] * 40
+
+
+def test_partitions_take_turns_at_a_single_slot(orderly: Orderly) -> None:
+    """A backlog in one of them keeps nobody in another from being paid."""
+    script(orderly, "Undeclared", latency=0.01)
+    orderly.environment |= {"PAYMENT_WORKERS": "1", "PARTITIONS": "4"}
+    orders = [(f"o{number}", f"c{number % 40}") for number in range(80)]
+    assert orderly.json("run", orders_file(orderly.folder, orders))["verified"]
+    places = dict(orderly.query("SELECT order_id, partition FROM outcomes"))
+    called = [places[call.order] for call in asked(orderly)]
+    assert set(called[:8]) == {0, 1, 2, 3}
+    assert max(called[:40].count(number) for number in range(4)) < 16
 
 
 def test_an_outage_kills_nothing_and_counts_for_nothing(either: Orderly) -> None:

@@ -39,17 +39,6 @@ FATES = {
 }
 
 
-@pytest.fixture(params=["orderly", "scaled"], ids=["local", "redis"])
-def either(request: pytest.FixtureRequest) -> Orderly:
-    """The command in each mode."""
-    command: Orderly = request.getfixturevalue(request.param)
-    return command
-
-
-def until_settled(orderly: Orderly, goal: int) -> None:
-    eventually(lambda: orderly.settled() >= goal, within=60, what=f"{goal} are settled")
-
-
 def generations(orderly: Orderly, order_id: str) -> str:
     return "".join(
         call.key.rpartition("~")[2] if call.kind == "charge" else "?"
@@ -110,7 +99,7 @@ def test_workers_are_killed_again_and_again(either: Orderly) -> None:
     orders = [(f"o{number}.poor.poor.poor", f"c{number % 100}") for number in range(4000)]
     running = either.start("run", orders_file(either.folder, orders, amount=3000), "--json")
     for goal in range(300, 3900, 300):
-        until_settled(either, goal)
+        either.until_settled(goal)
         if workers := workers_of(running.pid):
             kill(workers[goal % len(workers)])
     ended = finish(running)
@@ -167,7 +156,7 @@ def test_a_database_that_goes_and_comes_back_costs_hardly_a_call_and_no_attempt(
         orders = [(f"o{number}", f"c{number % 50}") for number in range(600)]
         scaled.produce(orders_file(scaled.folder, orders))
         for goal in (100, 300, 450):
-            until_settled(scaled, goal)
+            scaled.until_settled(goal)
             own_postgres.restart(kill=True)
         scaled.until_settled(600)
         scaled.stop(paying)

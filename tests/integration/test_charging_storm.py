@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.bank import Bank
-from tests.support.eventually import eventually
 from tests.support.orderly import Orderly, finish, kill, workers_of
 from tests.support.scripted import orders_file
 
@@ -26,13 +25,6 @@ FAULTS = {
 }
 
 
-@pytest.fixture(params=["orderly", "scaled"], ids=["local", "redis"])
-def either(request: pytest.FixtureRequest) -> Orderly:
-    """The command in each mode."""
-    command: Orderly = request.getfixturevalue(request.param)
-    return command
-
-
 @pytest.fixture
 def storm(tmp_path: Path) -> Iterator[Bank]:
     """A bank in which nothing works as it should."""
@@ -49,10 +41,6 @@ def storm(tmp_path: Path) -> Iterator[Bank]:
         orderly.close()
 
 
-def until_settled(orderly: Orderly, goal: int) -> None:
-    eventually(lambda: orderly.settled() >= goal, within=90, what=f"{goal} are settled")
-
-
 @pytest.mark.long
 @pytest.mark.timeout(300)
 def test_each_paid_order_was_charged_once_and_no_other(either: Orderly, storm: Bank) -> None:
@@ -60,7 +48,7 @@ def test_each_paid_order_was_charged_once_and_no_other(either: Orderly, storm: B
     orders = [(f"o{number}", f"c{number % 200}") for number in range(ORDERS)]
     running = either.start("run", orders_file(either.folder, orders, amount=9000), "--json")
     for goal in range(300, ORDERS - 200, 500):
-        until_settled(either, goal)
+        either.until_settled(goal)
         if workers := workers_of(running.pid):
             kill(workers[goal % len(workers)])
     ended = finish(running, within=200)

@@ -114,13 +114,6 @@ class AsItLoads(AtOnce):
 """
 
 
-@pytest.fixture(params=["orderly", "scaled"], ids=["local", "redis"])
-def either(request: pytest.FixtureRequest) -> Orderly:
-    """The command in each mode."""
-    command: Orderly = request.getfixturevalue(request.param)
-    return command
-
-
 @pytest.mark.long
 def test_each_order_has_its_own_clear_outcome(either: Orderly) -> None:
     (either.folder / "mine.py").write_text(MODULE)

@@ -33,13 +33,6 @@ PLANTED = {
 SOUND = ["plain", "poor.truly-declined"]
 
 
-@pytest.fixture(params=["orderly", "scaled"], ids=["local", "redis"])
-def either(request: pytest.FixtureRequest) -> Orderly:
-    """The command in each mode."""
-    command: Orderly = request.getfixturevalue(request.param)
-    return command
-
-
 def kinds(report: dict[str, Any]) -> dict[str, str]:
     found = {each["order_id"]: each["kind"] for each in report["differences"]}
     assert len(found) == len(report["differences"])

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.support.eventually import eventually
 from tests.support.preloaded import Copy
 from tests.support.processes import is_alive
 from tests.support.replay import FinalState, read_journal, replay
@@ -159,6 +160,10 @@ class Orderly:
     def settled(self) -> int:
         """Count what the cursors have passed, without what waits there for its outcome."""
         return self.count("SELECT sum(number - pending) FROM cursors")
+
+    def until_settled(self, goal: int) -> None:
+        """Wait until so many orders have been settled."""
+        eventually(lambda: self.settled() >= goal, within=60, what=f"{goal} are settled")
 
     def left_open(self) -> int:
         """Count what lies between heads and cursors, or waits, at one moment."""

@@ -119,10 +119,6 @@ class Scaled(Orderly):
         """Wait until so many orders have been accepted."""
         eventually(lambda: self.accepted() >= goal, within=60, what=f"{goal} are accepted")
 
-    def until_settled(self, goal: int) -> None:
-        """Wait until so many orders have been settled."""
-        eventually(lambda: self.settled() >= goal, within=60, what=f"{goal} are settled")
-
     def produce(self, *arguments: str | Path) -> dict[str, Any]:
         """Take orders in from files, to their end."""
         found: dict[str, Any] = self.json("produce", *arguments)

@@ -21,6 +21,7 @@ import asyncio
 import json
 import os
 import signal
+import threading
 import time
 
 from services.payment.gateway import (
@@ -155,8 +156,8 @@ class Threaded:
         base.begin("charge", charge)
         step = step_of(charge.order.order_id)
         if step == "hang":
-            time.sleep(3600)
-        time.sleep(LATENCY)
+            threading.Event().wait()
+        threading.Event().wait(LATENCY)
         try:
             return answer(step, charge)
         finally:

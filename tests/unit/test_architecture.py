@@ -176,7 +176,7 @@ def test_a_lesson_has_the_standard_library_and_what_lessons_share_and_no_more() 
 
 def test_the_imports_are_really_read() -> None:
     assert len(EDGES) > 30
-    assert "shared.schema.read_header" in EDGES["services.payment.settle"]
+    assert "shared.schema.Payment" in EDGES["services.payment.settle"]
     assert "shared.schema" in ARROWS["services.payment.settle"]
     assert "services.processes.fork_server" in ARROWS["services.cli.common"], "a late import"
     assert "shared.ledger.ledger" in ARROWS["services.payment.settle"], "for types alone"

@@ -30,11 +30,11 @@ Money = dict[str, int | None]
 
 
 class Purpose(Enum):
-    """What a call is for."""
+    """What a call is for, by the gateway's method."""
 
-    CHARGE = auto()
-    LOOKUP = auto()
-    PING = auto()
+    CHARGE = "charge"
+    LOOKUP = "lookup"
+    PING = "ping"
 
 
 class Call:
@@ -159,6 +159,11 @@ class Row:
         self.late: Call | None = None
         self.resolution: Resolution | None = None
 
+    @property
+    def state_at_rest(self) -> str:
+        """Its state while it may not be called."""
+        return "queued" if self.doubtful_since is None else "doubt"
+
     def as_row(self, caller: str) -> PendingRow:
         """The row as the ledger keeps it."""
         return PendingRow(
@@ -261,6 +266,37 @@ class HeldPartition:
         queue = self.customers.setdefault(row.customer_id, deque())
         queue.append(row)
         return len(queue) == 1
+
+    def take_up(self) -> Row:
+        """Take up the next order that is read: it gets a row in the ledger."""
+        taken = self.read.popleft()
+        order = taken.order
+        # Failures that a cursor has counted are those of its next order.
+        attempts = self.cursor.attempts if taken.number == self.cursor.number + 1 else 0
+        row = Row(
+            self,
+            PendingRow(
+                self.number,
+                taken.number,
+                order.order_id,
+                order.customer_id,
+                state="queued",
+                generation=taken.generation,
+                attempts=attempts,
+                crashes=0,
+                key_since=None,
+                doubtful_since=None,
+                due_at=None,
+                reason=None,
+                caller="",
+            ),
+            taken,
+        )
+        row.is_new = True
+        row.resolution = self.found.pop(row.order_id, None)
+        self.taken_to = row.number
+        self.changed[row.number] = row
+        return row
 
     def remove(self, row: Row) -> Row | None:
         """Take out a customer's first row, since it is settled; return the one that is next."""

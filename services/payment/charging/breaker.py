@@ -9,10 +9,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from services.payment.charging.verdicts import Kind
+from services.payment.verdicts import Kind
 
 if TYPE_CHECKING:
-    from services.payment.charging.verdicts import Verdict
+    from services.payment.verdicts import Verdict
 
 IN_A_ROW = 10
 PROBE_SECONDS = 1.0

@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from services.payment.charging.book import Call, Purpose
 from services.payment.charging.threads import CallThreads
-from services.payment.charging.verdicts import Kind, Verdict, of_answer, of_charge, of_failure
 from services.payment.gateway import PAID
+from services.payment.verdicts import Kind, Verdict, of_answer, of_charge, of_failure
+from shared.texts import legible, of_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,13 +76,9 @@ class Calls:
         first = next((each for each in self._late if each.task is None), None)
         return 0.0 if first is None else time.monotonic() - first.deadline
 
-    def charge(self, row: Row, charge: Charge) -> Call:
-        """Ask for an order's money."""
-        return self._start(Purpose.CHARGE, row, charge)
-
-    def look_up(self, row: Row, charge: Charge) -> Call:
-        """Ask what has become of an order's charge."""
-        return self._start(Purpose.LOOKUP, row, charge)
+    def begin(self, purpose: Purpose, row: Row, charge: Charge) -> Call:
+        """Ask for an order's money, or what has become of its charge."""
+        return self._start(purpose, row, charge)
 
     def ping(self) -> Call:
         """Ask whether the backend is there."""
@@ -112,14 +110,15 @@ class Calls:
     def _start(self, purpose: Purpose, row: Row | None, charge: Charge | None) -> Call:
         call = Call(purpose, row, self._timeout)
         self._out[call] = None
-        function = _name_of(purpose)
+        function = purpose.value
         if inspect.iscoroutinefunction(getattr(self._there, function, None)):
             call.task = self._loop.create_task(self._await(call, function, charge))
             return call
 
         def work(gateway: object) -> None:
             verdict = self._ask(gateway, call, function, charge)
-            self._loop.call_soon_threadsafe(self._end, call, verdict)
+            with suppress(RuntimeError):  # the loop has ended, and nobody waits any more
+                self._loop.call_soon_threadsafe(self._end, call, verdict)
 
         try:
             self._threads.submit(work)
@@ -144,7 +143,8 @@ class Calls:
     def _ask(self, gateway: Any, call: Call, function: str, charge: Charge | None) -> Verdict:  # noqa: ANN401
         """Call a gateway in a thread."""
         if isinstance(gateway, BaseException):
-            return Verdict(Kind.UNAVAILABLE, f"the gateway cannot be made: {gateway!r}"[:300])
+            why = legible(f"the gateway cannot be made: {of_error(gateway)}")
+            return Verdict(Kind.UNAVAILABLE, why)
         if self._there is not None:
             gateway = self._there  # a plain method of an asynchronous one
         try:
@@ -188,10 +188,6 @@ class Calls:
             self._threads.give_up()
         why = f"no answer within {self._timeout:g} s"
         self._on_end(call, Verdict(Kind.DOUBT, why, is_late=True))
-
-
-def _name_of(purpose: Purpose) -> str:
-    return {Purpose.CHARGE: "charge", Purpose.LOOKUP: "lookup", Purpose.PING: "ping"}[purpose]
 
 
 def _understand(purpose: Purpose, answer: object) -> Verdict:

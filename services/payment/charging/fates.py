@@ -9,8 +9,9 @@ import random
 import time
 from typing import TYPE_CHECKING
 
-from services.payment.charging.verdicts import Kind, Verdict
+from services.payment.gateway_call import DEBT, LEAST_BALANCE
 from services.payment.outside import KEY_MARGIN
+from services.payment.verdicts import Kind, Verdict
 from shared import clock
 from shared.ledger.cursors import RETRY_SECONDS
 from shared.ledger.postings import Charged, Failed
@@ -35,7 +36,6 @@ _BACKOFF = 0.05
 _DOUBT_SECONDS = 10.0
 """The longest wait between two questions about an order in doubt."""
 
-_LEAST_BALANCE = -(2**63)
 _DRAW = random.SystemRandom()
 
 
@@ -86,8 +86,8 @@ class Fates:
             self._die(row, row.reason)
         elif row.taken.order.total == 0:
             self._settle(row, "paid", None)
-        elif self.balance_of(row) - row.taken.order.total < _LEAST_BALANCE:
-            self._settle(row, "dead", "invalid: the account cannot hold so large a debt")
+        elif self.balance_of(row) - row.taken.order.total < LEAST_BALANCE:
+            self._settle(row, "dead", DEBT)
         else:
             return False
         return True

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from services.payment.next_batch import Delivery, compare
+from services.payment.next_batch import Delivery, compare, read_destination
 from services.payment.settle import Visit
-from shared.errors import InvalidBatch
 from shared.ledger.cursors import peek
 from shared.ledger.journal import digest
-from shared.schema import read_header
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,18 +49,16 @@ class Hints:
         Raises:
             LedgerUnavailable: Nobody knows what the message is.
         """
-        try:
-            header = read_header(message)
-        except InvalidBatch:
-            return self._refuse(Delivery.UNREADABLE)
-        ledger, partition = self._ledger, header.partition
-        if header.ledger_id != ledger.ledger_id or partition >= ledger.partitions:
-            return self._refuse(Delivery.FOREIGN)
+        header = read_destination(self._ledger, message)
+        if isinstance(header, Delivery):
+            self._meter.count(header)
+            return Visit(header)
+        partition = header.partition
         self._on_progress(partition)
         self._charger.hint(partition)
         delivery = Delivery.NUDGE
         if not header.is_nudge:
-            with ledger.database.read() as connection:
+            with self._ledger.database.read() as connection:
                 delivery = compare(connection, peek(connection, partition), header, digest(message))
         self._meter.count(delivery)
         return Visit(delivery, partition)
@@ -72,7 +68,3 @@ class Hints:
         self._on_progress(partition)
         self._charger.hint(partition)
         return Visit(Delivery.NUDGE, partition)
-
-    def _refuse(self, delivery: Delivery) -> Visit:
-        self._meter.count(delivery)
-        return Visit(delivery)

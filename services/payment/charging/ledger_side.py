@@ -40,12 +40,14 @@ class Plan(NamedTuple):
             and up to which head.
         unread: Orders to read again.
         asked: Orders that somebody may have found something out about.
+        looks: Whether to look at all partitions, since there is news of some.
     """
 
     taking: set[int]
     following: list[tuple[int, int, int, int]]
     unread: list[Row]
     asked: list[str]
+    looks: bool
 
 
 class Found(NamedTuple):
@@ -89,9 +91,9 @@ class LedgerSide:
             self._kept_at = now
             self.hold.keep()
         taken = self.hold.take(plan.taking)
-        database = self._ledger.database
-        with database.read() as connection:
-            self.survey.look(connection)
+        with self._ledger.database.read() as connection:
+            if plan.looks or self.survey.is_due(is_holding=bool(self.hold.held)):
+                self.survey.look(connection)
             held = [read_held(connection, partition) for partition in sorted(taken)]
             following = {
                 partition: take_after(connection, partition, number, most, head)
@@ -102,7 +104,7 @@ class LedgerSide:
                 for row in plan.unread
             ]
             asked = list(plan.asked)
-            if has_resolutions(connection):
+            if (following or again) and has_resolutions(connection):
                 asked += [each.order.order_id for found in following.values() for each in found]
                 asked += [found.order.order_id for _, found in again]
             resolutions = read_resolutions(self._ledger, connection, asked)
@@ -126,10 +128,9 @@ class LedgerSide:
         found = balances(self._ledger, connection, partition.number, names)
         return {name: found.get(name) for name in names}
 
-    def take_again(self, wanted: set[int]) -> tuple[set[int], dict[int, State]]:
-        """Take partitions again that were held, and read them; return which are."""
+    def take_again(self, wanted: set[int]) -> dict[int, State]:
+        """Take partitions again that were held, and read those that are."""
         self.hold.take(wanted)
         self.hold.let_go(self.hold.held - wanted)  # taken, and then not read
-        held = self.hold.held & wanted
         with self._ledger.database.read() as connection:
-            return held, {number: read_held(connection, number) for number in held}
+            return {number: read_held(connection, number) for number in self.hold.held}

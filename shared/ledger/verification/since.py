@@ -16,7 +16,6 @@ import sqlalchemy as sa
 from shared.ledger.accounts import customer_account
 from shared.ledger.database.tables import (
     LOW_BITS,
-    LOW_MASK,
     identities,
     journal,
     outcomes,
@@ -25,6 +24,7 @@ from shared.ledger.database.tables import (
 )
 from shared.ledger.journal import digest
 from shared.ledger.positions import read_positions
+from shared.ledger.totals import OUTCOME_COUNTS
 from shared.ledger.verification.accounts import check_touched_accounts
 from shared.ledger.verification.orders import (
     ENTRIES,
@@ -77,15 +77,9 @@ def standing(connection: sa.Connection) -> Standing:
 def _ahead(connection: sa.Connection, position: Position) -> Counts:
     """Count a partition's outcomes beyond the number up to which all are settled."""
     rows = connection.execute(
-        sa.select(
-            outcomes.c.status,
-            outcomes.c.currency,
-            sa.func.count(),
-            sa.func.sum(outcomes.c.amount.bitwise_rshift(sa.cast(LOW_BITS, sa.Integer))),
-            sa.func.sum(outcomes.c.amount.bitwise_and(LOW_MASK)),
+        OUTCOME_COUNTS.where(
+            outcomes.c.partition == position.partition, outcomes.c.number > position.through
         )
-        .where(outcomes.c.partition == position.partition, outcomes.c.number > position.through)
-        .group_by(outcomes.c.status, outcomes.c.currency)
     )
     return {
         (position.partition, status, currency): (count, (int(high) << LOW_BITS) + int(low))

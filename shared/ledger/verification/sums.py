@@ -57,10 +57,7 @@ def check_heads(
 ) -> None:
     """Hold every partition's head and cursor against the identities."""
     check_positions(ledger, proof, positions)
-    rows = connection.execute(
-        sa.select(identities.c.partition, sa.func.count()).group_by(identities.c.partition)
-    )
-    known: dict[int, int] = dict(rows.all())
+    known = _count_by_partition(connection, identities)
     for position in positions:
         created = known.get(position.partition, 0)
         if position.created != created:
@@ -71,12 +68,16 @@ def check_heads(
             )
 
 
+def _count_by_partition(connection: sa.Connection, table: sa.Table) -> dict[int, int]:
+    rows = connection.execute(
+        sa.select(table.c.partition, sa.func.count()).group_by(table.c.partition)
+    )
+    return dict(rows.all())
+
+
 def check_pending(connection: sa.Connection, proof: Proof, positions: list[Position]) -> None:
     """Count the orders that are taken up and not settled, and hold the cursors against that."""
-    rows = connection.execute(
-        sa.select(pending.c.partition, sa.func.count()).group_by(pending.c.partition)
-    )
-    counted: dict[int, int] = dict(rows.all())
+    counted = _count_by_partition(connection, pending)
     for position in positions:
         found = counted.pop(position.partition, 0)
         if position.pending != found:

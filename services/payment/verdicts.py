@@ -6,7 +6,9 @@ doubt about that one order.
 
 from __future__ import annotations
 
+import inspect
 import math
+from contextlib import suppress
 from enum import Enum, auto
 from typing import NamedTuple
 
@@ -23,12 +25,11 @@ from services.payment.gateway import (
     TransientFailure,
     Unavailable,
 )
+from shared.ledger.resolutions import REFERENCE_LENGTH
 from shared.texts import legible, of_error, said, shown
 
 MOST_SECONDS = 300.0
 """The longest that a gateway may have anybody wait."""
-
-REFERENCE_LENGTH = 200
 
 
 class Kind(Enum):
@@ -71,9 +72,9 @@ def of_answer(answer: object) -> Verdict:
     # By the type, since what an object says of its class is somebody else's code, too.
     kind = type(answer)
     if issubclass(kind, Paid):
-        return Verdict(Kind.PAID, reference=_text(answer, "reference", REFERENCE_LENGTH))
+        return Verdict(Kind.PAID, reference=_reference(answer))
     if issubclass(kind, Declined):
-        return Verdict(Kind.DECLINED, _text(answer, "reason") or "no reason given")
+        return Verdict(Kind.DECLINED, _reason(answer))
     if answer is NOT_CHARGED:
         return Verdict(Kind.FREE, "not charged")
     if answer is UNDER_WAY:
@@ -123,12 +124,9 @@ def _attribute(found: object, name: str) -> object:
         return None
 
 
-def _text(answer: object, name: str, length: int | None = None) -> str | None:
-    found = _attribute(answer, name)
-    if found is None:
-        return None
-    text = said(found) if length is None else legible(said(found), length)
-    return text or None
+def _reference(answer: object) -> str | None:
+    found = _attribute(answer, "reference")
+    return None if found is None else legible(said(found), REFERENCE_LENGTH) or None
 
 
 def _seconds(error: BaseException) -> float:
@@ -138,8 +136,23 @@ def _seconds(error: BaseException) -> float:
     return min(max(0.0, float(found)), MOST_SECONDS)
 
 
+def _reason(answer: object) -> str:
+    """Read why an order is declined, which need be neither there nor a text."""
+    try:
+        reason = getattr(answer, "reason", None)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001  a property of somebody else's
+        return legible(f"no reason: {of_error(error)}")
+    return "no reason given" if reason is None else said(reason) or "no reason given"
+
+
 def _describe(answer: object) -> str:
     """Say what an answer is that is none."""
+    if inspect.iscoroutine(answer):
+        with suppress(Exception):
+            answer.close()  # else Python complains that nobody awaits it
+        return "a coroutine; its charge must not be async"
     if isinstance(answer, type) and issubclass(answer, Paid | Declined):
         return f"the class {answer.__name__}; return PAID or Declined(reason)"
     return shown(answer)
