@@ -80,6 +80,19 @@ def test_an_order_that_always_ends_its_worker_is_dead_and_takes_nobody_with_it(
     assert len(asked(orderly, letter["order_id"])) <= 6
 
 
+def test_a_late_answer_for_an_order_that_is_called_alone_lets_the_others_go_on(
+    orderly: Orderly,
+) -> None:
+    """It comes while the order is asked for again, with nothing else out."""
+    script(orderly)
+    orderly.environment |= {"PAYMENT_WORKERS": "1", "GATEWAY_TIMEOUT": "0.7"}
+    orders = [("bad.exit.exit.exit.slow1.slow1", "ada"), ("next", "ada")]
+    orders += [(f"o{number}", f"c{number}") for number in range(50)]
+    report = orderly.json("run", orders_file(orderly.folder, orders))
+    assert (report["paid"], report["verified"]) == (52, True)
+    assert generations(orderly, orders[0][0]) == "00000"
+
+
 @pytest.mark.long
 def test_a_worker_whose_calls_hang_in_threads_makes_way(orderly: Orderly) -> None:
     """No thread can be ended but by its process, and who looks up has to know that it has ended."""
